@@ -1,0 +1,178 @@
+"""One large body on its way from a connection to the disk, hashed as it comes.
+
+When the disk refuses it, the rest is still taken in, so that the connection stays in step.
+
+This module must not know what else comes on the connection, or what becomes of the file.
+"""
+
+from __future__ import annotations
+
+from filexfer import hashing
+from filexfer.buffers import borrowed
+from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.names import shown
+from filexfer.storage.staging import entry_of_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filexfer.connection import Connection
+    from filexfer.entry import Entry
+    from filexfer.protocol import Trailer
+    from filexfer.storage.staging import Draft, Staged, Staging
+
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+class LargeBody:
+    """A body that is too large for memory, or of unknown size.
+
+    Args:
+        entry: The file, its size as announced (0 if unknown).
+        announced: Its size in bytes as announced, or None.
+        algorithm: Of its digest.
+        refused: Is called at once when the disk refuses the file.
+        moved: Is called with the size of each piece that is in.
+
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        announced: int | None,
+        algorithm: str,
+        *,
+        refused: Callable[[FileError], object],
+        moved: Callable[[int], object],
+    ) -> None:
+        self._entry = entry
+        self._announced = announced
+        self._algorithm = algorithm
+        self._refused = refused
+        self._moved = moved
+        self._hash = hashing.new(algorithm)
+        self._size = 0
+        self._draft: Draft | None = None
+        self._error: FileError | None = None
+
+    def begin(self, staging: Staging, *, sparse: bool) -> None:
+        """Open the temporary file; a sparse one may need less space than its size."""
+        entry = self._entry
+        wanted = entry_of_file(entry.name, 0 if sparse else entry.size, entry.mtime, entry.mode)
+        try:
+            self._draft = staging.begin(wanted)
+        except FileError as error:
+            self._refuse(error)
+
+    def receive_plain(self, connection: Connection, size: int) -> None:
+        """Take in a plain body of *size* bytes."""
+        self._guarded(lambda buffer: self._pieces(connection, buffer, size))
+
+    def receive_parts(self, connection: Connection) -> None:
+        """Take in a body in parts, up to its end."""
+        self._guarded(lambda buffer: self._parts(connection, buffer))
+
+    def finish(self, digest: str) -> Staged:
+        """Verify the body and return the temporary file.
+
+        Raises:
+            FileError: if it was refused before, or is not what its digest says.
+
+        """
+        if self._draft is None:
+            raise self._error or mismatch(self._entry.name)
+        if hashing.text(self._algorithm, self._hash) != digest:
+            self.discard()
+            raise mismatch(self._entry.name)
+        entry = self._entry
+        entry.size, entry.extra = self._size, digest
+        draft, self._draft = self._draft, None
+        staged = draft.finish(entry)
+        staged.entry = entry
+        return staged
+
+    def finish_by(self, trailer: Trailer) -> Staged:
+        """Verify by the trailer of a body in parts, and return the temporary file.
+
+        Raises:
+            FileError: as ``finish`` does, or if the sender gave up.
+
+        """
+        name = self._entry.name
+        if trailer.code or not trailer.hash:
+            self.discard()
+            text = shown(trailer.text) or "the sender gave up"
+            raise self._error or FileError(trailer.code or Code.ABORTED, name, text)
+        if self._announced not in (None, self._size):
+            self.discard()
+            text = f"{self._size} bytes came instead of {self._announced}"
+            raise self._error or FileError(Code.SIZE_MISMATCH, name, text)
+        return self.finish(trailer.hash)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        if self._draft:
+            self._draft.discard()
+            self._draft = None
+
+    def _guarded(self, receive: Callable[[memoryview], None]) -> None:
+        try:
+            with borrowed() as buffer:
+                receive(buffer)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _parts(self, connection: Connection, buffer: memoryview) -> None:
+        while True:
+            size, is_hole = connection.part()
+            if not size:
+                return
+            if is_hole:
+                self._skip(size)
+            else:
+                self._pieces(connection, buffer, size)
+
+    def _pieces(self, connection: Connection, buffer: memoryview, size: int) -> None:
+        while size:
+            view = buffer[: min(size, len(buffer))]
+            connection.body_into(view)
+            self._count(len(view))
+            if self._draft:
+                self._hash.update(view)
+                try:
+                    self._draft.write(view)
+                except FileError as error:
+                    self._refuse(error)
+            size -= len(view)
+            self._moved(len(view))
+
+    def _skip(self, size: int) -> None:
+        self._count(size)
+        left = size
+        while left and self._draft:
+            piece = min(left, len(_ZEROS))
+            self._hash.update(_ZEROS[:piece])
+            left -= piece
+        if self._draft:
+            try:
+                self._draft.skip(size)
+            except FileError as error:
+                self._refuse(error)
+        self._moved(size)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._announced is not None and self._size > self._announced:
+            raise ProtocolError(f"the body of {shown(self._entry.name)} is longer than announced")
+
+    def _refuse(self, error: FileError) -> None:
+        self.discard()
+        self._error = error
+        self._refused(error)
+
+
+def mismatch(name: str) -> FileError:
+    """Return the failure of a body that is not what its hash says."""
+    return FileError(Code.HASH_MISMATCH, name, "the bytes that came do not match their hash")

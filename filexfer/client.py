@@ -1,0 +1,405 @@
+"""The client: puts files to a server, gets them from it, and looks at what is there.
+
+This module must not know command lines or terminals.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+from filexfer import protocol, requests, transfer
+from filexfer.address import DEFAULT_PORT, format_url
+from filexfer.dial import Door
+from filexfer.entry import FOLDER
+from filexfer.errors import (
+    Code,
+    ConnectionLost,
+    FileError,
+    FilexferError,
+    IntegrityError,
+    LocalError,
+    NetworkError,
+    UsageError,
+)
+from filexfer.landing import Upload, last_part, needs_folder
+from filexfer.options import Options
+from filexfer.report import Report
+from filexfer.sources import Source
+from filexfer.storage.folder import Folder
+from filexfer.storage.stream import StreamSource, StreamTarget
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Self, TypeVar
+
+    from filexfer.connection import Connection
+    from filexfer.entry import Entry
+
+    T = TypeVar("T")
+
+FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
+LONGEST_PAUSE = 30.0
+
+
+class Client:
+    """A server, seen from the client; a context manager, for one thread.
+
+    It connects when first needed. Names on the server are relative to the folder it serves.
+
+    Args:
+        host: Name or address of the server.
+        port: Its TCP port.
+        timeout: Seconds, for connecting and for any wait without progress.
+        tls: A context, to talk TLS.
+        insecure: Talk in the clear to another machine.
+
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        *,
+        timeout: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self._door = Door(host, port, timeout=timeout, tls=tls, insecure=insecure)
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye and close; a later call connects again."""
+        connection, self._connection = self._connection, None
+        if connection:
+            try:
+                connection.send(protocol.End())
+                connection.flush()
+            except FilexferError:
+                pass  # it is gone already
+            connection.close()
+
+    def url(self, name: str, *, is_folder: bool = False) -> str:
+        """Return the address of *name* on the server."""
+        return format_url(self._door.host, self._door.port, name, is_folder=is_folder)
+
+    def put(
+        self,
+        sources: Iterable[str | os.PathLike[str]],
+        destination: str = "",
+        options: Options | None = None,
+        report: Report | None = None,
+    ) -> Report:
+        """Upload files and folders.
+
+        Args:
+            sources: Local paths. A folder lands as ``destination/name``; one written with a slash
+                at its end, its contents land in *destination*.
+            destination: Name on the server; a folder if it ends in a slash, is empty, or there
+                are several sources.
+            options: How.
+            report: To watch while it runs; a fresh one by default.
+
+        Returns:
+            The report: what arrived, was skipped, and failed with its reason.
+
+        Raises:
+            NetworkError: if the connection fails for good.
+            RefusedError: if the server refuses the whole upload.
+            UsageError: if there are no sources.
+
+        """
+        paths = [os.fspath(source) for source in sources]
+        if not paths:
+            raise UsageError("there is nothing to put")
+        options, report = options or Options(), report or Report()
+        upload = Upload(paths, [os.path.isdir(path) for path in paths], destination)
+        there = self._request(lambda connection: _known(connection, upload.questions), options)
+        names = upload.resolve(there)
+        landed, is_folder = upload.landed
+        report.destination = self.url(landed, is_folder=is_folder)
+        storages: dict[str, Folder] = {}
+        sources_found: list[Source] = []
+        missing: list[FileError] = []
+        try:
+            for path, name in zip(paths, names, strict=True):
+                fresh = name in there and there[name] is None
+                try:
+                    sources_found.append(_source(path, name, storages, fresh=fresh))
+                except FileError as error:
+                    missing.append(error)
+
+            def once(connection: Connection) -> None:
+                for error in missing:
+                    report.fail(error)
+                transfer.put(self._door, connection, sources_found, options, report)
+
+            def lost() -> bool:
+                for source in sources_found:
+                    source.fresh = False
+                return True
+
+            self._retrying(once, options, report, lost)
+        finally:
+            for storage in storages.values():
+                storage.close()
+        report.finish()
+        return report
+
+    def get(
+        self,
+        names: Iterable[str],
+        destination: str | os.PathLike[str] = ".",
+        options: Options | None = None,
+        report: Report | None = None,
+    ) -> Report:
+        """Download files and folders.
+
+        Args:
+            names: Names on the server. A folder lands as ``destination/name``; one written with a
+                slash at its end (or ``""``), its contents land in *destination*.
+            destination: Local path; a folder if it ends in a slash, is a folder, or there are
+                several names.
+            options: How.
+            report: To watch while it runs; a fresh one by default.
+
+        Returns:
+            The report: what arrived, was skipped, and failed with its reason.
+
+        Raises:
+            NetworkError: if the connection fails for good.
+            RefusedError: if the server refuses the whole download.
+            IntegrityError: if the server sends what was not asked for.
+            LocalError: if *destination* cannot be used.
+
+        """
+        wanted = list(names)
+        if not wanted:
+            raise UsageError("there is nothing to get")
+        options, report = options or Options(), report or Report()
+        local = os.fspath(destination)
+        plain = [name.strip("/") for name in wanted]
+        found = self._request(lambda connection: requests.stat(connection, plain), options)
+        missing = [
+            FileError(Code.NOT_FOUND, name, "no such file or folder on the server")
+            for name in plain
+            if found[name] is None
+        ]
+        into = (
+            needs_folder(wanted, local)
+            or os.path.isdir(local)
+            or any(entry is not None and entry.type == FOLDER for entry in found.values())
+        )
+        root, only = (local, "") if into else os.path.split(local)
+        targets = {
+            name.strip("/"): only or last_part(name)
+            for name in wanted
+            if found[name.strip("/")] is not None
+        }
+        report.destination = os.path.join(local, "") if into else local
+
+        def once(connection: Connection) -> None:
+            for error in missing:
+                report.fail(error)
+            if targets:
+                with Folder(root or ".", make=True) as folder:
+                    transfer.get(self._door, connection, folder, targets, options, report)
+
+        self._retrying(once, options, report, lambda: True)
+        report.finish()
+        return report
+
+    def put_stream(
+        self,
+        fd: int,
+        name: str,
+        options: Options | None = None,
+        report: Report | None = None,
+    ) -> Report:
+        """Upload what a descriptor gives, to its end, as the file *name*.
+
+        Once anything was read there is no second try.
+
+        Args:
+            fd: Descriptor to read from.
+            name: Name on the server.
+            options: How; over one connection in any case.
+            report: To watch while it runs.
+
+        """
+        if not name or name.endswith("/"):
+            raise UsageError("standard input needs a file's name at the destination")
+        options, report = options or Options(), report or Report()
+        stream = StreamSource(fd)
+        source = Source(stream, "", name.strip("/"), fresh=True)
+        report.destination = self.url(name.strip("/"))
+        alone = Options(if_exists=options.if_exists, algorithm=options.algorithm)
+        self._retrying(
+            lambda connection: transfer.put(self._door, connection, [source], alone, report),
+            options,
+            report,
+            lambda: not stream.was_read,
+        )
+        report.finish()
+        return report
+
+    def get_stream(
+        self,
+        name: str,
+        fd: int,
+        options: Options | None = None,
+        report: Report | None = None,
+    ) -> Report:
+        """Download the file *name* into a descriptor.
+
+        Once anything was written there is no second try.
+
+        Args:
+            name: Name on the server.
+            fd: Descriptor to write to.
+            options: How; over one connection in any case.
+            report: To watch while it runs.
+
+        Raises:
+            IntegrityError: if what was written turned out not to match its hash.
+            LocalError: if the descriptor takes no more.
+
+        """
+        options, report = options or Options(), report or Report()
+        target = StreamTarget(fd)
+        report.destination = "standard output"
+        self._retrying(
+            lambda connection: transfer.get_stream(
+                connection, name.strip("/"), target, options, report
+            ),
+            options,
+            report,
+            lambda: not target.was_written,
+        )
+        report.finish()
+        if target.failure:
+            raise LocalError(str(target.failure))
+        if target.was_written and report.failures:
+            raise IntegrityError(f"{report.failures[0]}; what was written must not be used")
+        return report
+
+    def stat(self, name: str) -> Entry | None:
+        """Return what *name* is on the server, or None if there is nothing."""
+        plain = name.strip("/")
+        return self._request(lambda connection: requests.stat(connection, [plain])[plain])
+
+    def list(self, name: str = "", *, recursive: bool = False) -> Iterator[Entry]:
+        """Yield what lies in the folder *name* on the server; names relative to it.
+
+        Finish it before the next call.
+
+        Raises:
+            FileError: if nothing of that name is there, or it may not be listed.
+
+        """
+        plain = name.strip("/")
+        return self._request(
+            lambda connection: requests.listing(connection, plain, recursive=recursive)
+        )
+
+    def make_folder(self, name: str) -> None:
+        """Make a folder on the server, and its missing parents; fine if it is there.
+
+        Raises:
+            FileError: if it cannot be made.
+
+        """
+        message = protocol.MakeFolder(name=name.strip("/"))
+        self._request(lambda connection: requests.carry_out(connection, message))
+
+    def remove(self, name: str, *, recursive: bool = False) -> None:
+        """Remove a file, a link or an empty folder; with *recursive* a folder and all in it.
+
+        Raises:
+            FileError: if there is nothing, or it may not be removed.
+
+        """
+        message = protocol.Remove(name=name.strip("/"), recursive=recursive)
+        self._request(lambda connection: requests.carry_out(connection, message))
+
+    def _request(self, act: Callable[[Connection], T], options: Options | None = None) -> T:
+        """Carry out something that may be done twice; an idle connection may have been closed."""
+        return self._retrying(act, options or Options(), Report(), lambda: True)
+
+    def _retrying(
+        self,
+        act: Callable[[Connection], T],
+        options: Options,
+        report: Report,
+        may_retry: Callable[[], bool],
+    ) -> T:
+        """Do *act* on a connection; on another one after a pause if it is lost.
+
+        The first connection of all is not tried twice: a wrong address should be told at once.
+        """
+        tries = 0
+        was_open = self._connection is not None
+        while True:
+            before = report.files
+            try:
+                if self._connection is None:
+                    self._connection = self._door.open()
+                was_open = True
+                return act(self._connection)
+            except ConnectionLost:
+                self._drop()
+                tries = 1 if report.files > before else tries + 1
+                if not was_open or not may_retry() or tries > options.retries:
+                    raise
+                report.restart()
+            except BaseException as error:
+                if isinstance(error, NetworkError) or not isinstance(error, FileError):
+                    self._drop()
+                raise
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, no secret
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
+
+
+def _known(connection: Connection, names: list[str]) -> dict[str, Entry | None]:
+    """Return what the names are, or nothing if that may not be known."""
+    try:
+        return requests.stat(connection, names)
+    except FileError:
+        return {}
+
+
+def _source(path: str, name: str, storages: dict[str, Folder], *, fresh: bool) -> Source:
+    """Return the source that a local path is; links in the path itself are followed.
+
+    Raises:
+        FileError: if it cannot be read.
+
+    """
+    try:
+        is_folder = os.path.isdir(path)
+        if not is_folder:
+            os.stat(path)
+        root, part = (path, "") if is_folder else os.path.split(os.path.realpath(path))
+        if root not in storages:
+            storages[root] = Folder(root)
+    except OSError as error:
+        raise FileError.from_os(error, path) from error
+    except ValueError as error:
+        raise FileError(Code.BAD_NAME, path, str(error)) from error
+    except LocalError as error:
+        raise FileError(Code.UNREADABLE, path, str(error)) from error
+    return Source(storages[root], part, name, fresh=fresh)

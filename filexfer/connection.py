@@ -1,0 +1,431 @@
+"""Frames and bodies over one connection, both directions moved from one place.
+
+Nothing here ever blocks on one direction alone. While a write waits for room, what arrives is
+taken in (and handed to ``on_input``); while a read waits for bytes, queued replies go out. So two
+programs that both have much to say cannot lock each other up. Both queues are bounded.
+
+This module must not know what messages mean, or files; time only as the limit of a wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from time import monotonic
+
+from filexfer import protocol
+from filexfer.errors import (
+    Code,
+    ConnectionLost,
+    CutShort,
+    NetworkError,
+    ProtocolError,
+    RefusedError,
+    TimedOut,
+    TrustError,
+)
+from filexfer.framing import LENGTH
+from filexfer.names import shown
+from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX
+from filexfer.transport import BLOCKED, Plain, Tls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from filexfer.protocol import Message, State
+    from filexfer.transport import Transport
+
+BUFFER = 256 << 10  # bytes taken in at a time; grows to hold a plain body
+JOIN = 128 << 10  # queued bytes that are worth a write
+QUEUE_MAX = 1 << 20  # queued bytes above which nothing more is taken in
+LEAST_RATE = 1024  # bytes per second inside a frame or body ...
+LEAST_SPAN = 30.0  # ... over this many seconds
+DRAIN_SECONDS = 1.0
+DRAIN_BYTES = 64 << 20
+
+_GONE = select.POLLERR | select.POLLHUP
+
+
+class Connection:
+    """One connected socket.
+
+    Args:
+        sock: Connected; the connection owns it from here on.
+        timeout: Seconds without any byte moving after which a wait fails.
+        tls: A context, to talk TLS; call ``handshake`` first.
+        server_side: With *tls*, which of the two this is.
+        hostname: With *tls*, at the client, the name the certificate must have.
+
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        timeout: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+        server_side: bool = False,
+        hostname: str = "",
+    ) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.peer = _peer_of(sock)
+        self.timeout = timeout
+        self.deadline: float | None = None  # absolute, monotonic; for what must end by then
+        self.on_input: Callable[[], object] | None = None
+        self.moved = 0  # bytes, both directions; tells progress
+        self._sock = sock
+        self._transport: Transport = (
+            Tls(sock, tls, server_side=server_side, hostname=hostname) if tls else Plain(sock)
+        )
+        self._poll = select.poll()
+        self._poll.register(sock, 0)
+        self._buffer = memoryview(bytearray(BUFFER))
+        self._start = self._stop = 0
+        self._queue: list[bytes | memoryview] = []
+        self._queued = 0
+        self._last_post = monotonic()
+        self._waited = 0.0  # seconds spent waiting for the peer, inside a frame or body
+        self._waited_from = 0  # bytes moved when that began
+
+    # Sending
+
+    def post(self, data: bytes | memoryview) -> None:
+        """Queue *data*; it goes out when enough is queued, with ``flush``, or during a wait."""
+        self._queue.append(data)
+        self._queued += len(data)
+
+    def send(self, message: Message) -> None:
+        """Queue *message*."""
+        self.post(protocol.encode(message))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough is queued to be worth a write."""
+        return self._queued >= JOIN
+
+    def flush(self) -> None:
+        """Send all that is queued; meanwhile take in what comes.
+
+        Raises:
+            ConnectionLost: if the connection breaks; RefusedError and others if the peer said why.
+
+        """
+        self._last_post = monotonic()
+        try:
+            while self._has_output:
+                if not self._push():
+                    self._wait(reading=self._has_room(), writing=True)
+                    if self._take_in():
+                        self._deliver()
+        except ConnectionLost as error:
+            self._raise_last_words(error)
+
+    def keep_alive(self) -> None:
+        """Tell the peer that this side is busy, if nothing was said for a while."""
+        if monotonic() - self._last_post >= protocol.ALIVE_EVERY:
+            self.send(protocol.Alive())
+            self.flush()
+
+    @property
+    def _has_output(self) -> bool:
+        return bool(self._queue) or self._transport.unsent
+
+    def _push(self) -> bool:
+        """Hand queued bytes to the socket without waiting; False if it has no room."""
+        if len(self._queue) > 1 and self._queued <= 2 * JOIN:
+            self._queue = [b"".join(self._queue)]
+        while self._queue:
+            view = memoryview(self._queue[0])
+            sent = 0
+            while sent < len(view):
+                count = self._transport.send(view[sent:])
+                if not count:
+                    break
+                sent += count
+            self.moved += sent
+            self._queued -= sent
+            if sent < len(view):
+                self._queue[0] = view[sent:]
+                return False
+            del self._queue[0]
+        return self._transport.push()
+
+    # Receiving
+
+    def message(self, state: State) -> Message | None:
+        """Return the next message if it is there whole; never waits.
+
+        Raises:
+            ProtocolError: if it is malformed or not legal in *state*.
+            NetworkError, RefusedError: if it is the peer's ``error``.
+
+        """
+        header = self._header()
+        if header is None:
+            return None
+        message = protocol.decode(header, state)
+        if type(message) is protocol.Error and message.fatal:
+            raise protocol.said(message)
+        return message
+
+    def _header(self) -> memoryview | None:
+        """Return the next frame's header if it is there whole."""
+        start = self._start
+        if self._stop - start < LENGTH.size:
+            return None
+        (size,) = LENGTH.unpack_from(self._buffer, start)
+        if not 1 <= size <= FRAME_MAX:
+            raise ProtocolError(f"a frame's length must be 1 to {FRAME_MAX}, not {size}")
+        start += LENGTH.size
+        if self._stop - start < size:
+            return None
+        self._start = start + size
+        return self._buffer[start : start + size]
+
+    def read(self, state: State) -> Message:
+        """Return the next message, waiting for it; ``alive`` is passed over."""
+        self.flush()
+        while True:
+            message = self.message(state)
+            if message is None:
+                self.fill(inside=self.has_input)
+            elif type(message) is not protocol.Alive:
+                return message
+
+    @property
+    def has_input(self) -> bool:
+        """Whether bytes were taken in that nobody has used yet."""
+        return self._stop > self._start
+
+    def fill(self, patience: float | None = None, *, inside: bool = False) -> bool:
+        """Wait for more bytes; meanwhile send what is queued.
+
+        Args:
+            patience: Seconds after which to return False; None waits for the time-out.
+            inside: A frame or body is incomplete, so the least rate applies.
+
+        Raises:
+            TimedOut: if nothing moves for the time-out, or too little does for long.
+            ConnectionLost: if the connection ends or breaks.
+
+        """
+        self._make_room()
+        if not inside:
+            self._waited = 0.0
+            self._waited_from = self.moved
+        until = None if patience is None else monotonic() + patience
+        while True:
+            if self._has_output:
+                self._push()
+            if self._queued <= QUEUE_MAX and self._take_in():
+                if inside:
+                    self._check_pace()
+                return True
+            left = None if until is None else until - monotonic()
+            if left is not None and left <= 0:
+                return False
+            reading = self._queued <= QUEUE_MAX
+            if not self._wait(reading=reading, writing=self._has_output, seconds=left):
+                return False
+
+    def body(self, size: int) -> memoryview:
+        """Return the next *size* bytes, at most PLAIN_MAX, in one piece.
+
+        They lie in the connection's own buffer and are good until the next call.
+        """
+        if self._stop - self._start < size:
+            self._make_room(size)
+            while self._stop - self._start < size:
+                try:
+                    self.fill(inside=True)
+                except TimedOut:
+                    raise
+                except ConnectionLost:
+                    raise CutShort("the connection was closed in the middle of a body") from None
+        start = self._start
+        self._start = start + size
+        return self._buffer[start : start + size]
+
+    def body_into(self, view: memoryview) -> None:
+        """Fill *view* with the next bytes, without another copy where possible."""
+        size = len(view)
+        have = min(self._stop - self._start, size)
+        view[:have] = self._buffer[self._start : self._start + have]
+        self._start += have
+        while have < size:
+            got = self._transport.receive_into(view[have:])
+            if got > 0:
+                have += got
+                self.moved += got
+                self._check_pace()
+            elif got == BLOCKED:
+                if self._has_output:
+                    self._push()
+                self._wait(reading=True, writing=self._has_output)
+            else:
+                raise CutShort("the connection was closed in the middle of a body")
+
+    def part(self) -> tuple[int, bool]:
+        """Return the length of the next part of a body, and whether it is a hole."""
+        (length,) = LENGTH.unpack(self.body(LENGTH.size))
+        if length & HOLE:
+            if length == HOLE:
+                raise ProtocolError("a hole must not be empty")
+            return length - HOLE, True
+        if length > PART_MAX:
+            raise ProtocolError(f"a part of a body must have at most {PART_MAX} bytes")
+        return length, False
+
+    def _take_in(self) -> bool:
+        """Take in what is there; True if anything came."""
+        if not self._has_room():
+            return False
+        got = self._transport.receive_into(self._buffer[self._stop :])
+        if got > 0:
+            self._stop += got
+            self.moved += got
+            return True
+        if got == 0:
+            if self.has_input:
+                raise CutShort("the connection was closed in the middle of a frame")
+            raise ConnectionLost("the connection was closed")
+        return False
+
+    def _has_room(self) -> bool:
+        if self._stop == len(self._buffer):
+            self._make_room()
+        return self._stop < len(self._buffer)
+
+    def _make_room(self, size: int = FRAME_MAX + LENGTH.size) -> None:
+        """Make sure that *size* bytes from the first unused one fit into the buffer."""
+        have = self._stop - self._start
+        if not have:
+            self._start = self._stop = 0
+        if len(self._buffer) - self._start >= size:
+            return
+        kept = self._buffer[self._start : self._stop]
+        if len(self._buffer) < size:
+            self._buffer = memoryview(bytearray(size + BUFFER))
+        self._buffer[:have] = kept
+        self._start, self._stop = 0, have
+
+    def _deliver(self) -> None:
+        if self.on_input:
+            self.on_input()
+
+    # Waiting
+
+    def handshake(self) -> None:
+        """Agree on TLS, where it is used."""
+        while not self._transport.shake_hands():
+            self._wait(reading=True, writing=self._transport.unsent)
+        while self._transport.unsent:
+            self._push()
+            self._wait(reading=False, writing=True)
+
+    def _wait(self, *, reading: bool, writing: bool, seconds: float | None = None) -> bool:
+        """Wait until the socket can be read or written; False when *seconds* have passed."""
+        limit = self.timeout
+        if self.deadline is not None:
+            limit = min(limit, max(0.0, self.deadline - monotonic()))
+        short = seconds is not None and seconds < limit
+        self._poll.modify(
+            self._sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0)
+        )
+        began = monotonic()
+        ready = self._poll.poll((seconds if short and seconds is not None else limit) * 1000)
+        self._waited += monotonic() - began
+        if not ready and not short:
+            raise TimedOut(
+                "it takes too long"
+                if limit < self.timeout
+                else f"nothing moved for {limit:g} seconds"
+            )
+        return bool(ready)
+
+    def _check_pace(self) -> None:
+        """Fail a peer that keeps a frame or body alive with a trickle."""
+        if self._waited >= LEAST_SPAN:
+            if self.moved - self._waited_from < LEAST_RATE * LEAST_SPAN:
+                raise TimedOut(f"the other side sends less than {LEAST_RATE} bytes per second")
+            self._waited = 0.0
+            self._waited_from = self.moved
+
+    # Ending
+
+    def fail(self, error: ProtocolError | RefusedError | TimedOut) -> None:
+        """Tell the peer why, drop what it is still sending for a moment, and close."""
+        code = Code.TIMEOUT if isinstance(error, TimedOut) else error.code
+        self.deadline = monotonic() + DRAIN_SECONDS
+        try:
+            self.send(protocol.Error(code=code, text=str(error)))
+            self.on_input = self._drop
+            self.flush()
+            self._sock.shutdown(socket.SHUT_WR)
+            dropped = 0
+            while dropped < DRAIN_BYTES:
+                dropped += self._stop - self._start
+                self._drop()
+                self.fill()
+        except (NetworkError, OSError):
+            pass  # it was a courtesy
+        finally:
+            self.close()
+
+    def interrupt(self) -> None:
+        """End the connection from another thread; the waiting one sees it closed."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed already
+
+    def close(self) -> None:
+        """Close the socket; harmless when closed."""
+        self._sock.close()
+
+    def _drop(self) -> None:
+        self._start = self._stop = 0
+
+    def _raise_last_words(self, error: ConnectionLost) -> None:
+        """Raise what the peer said before it went, or *error*."""
+        self.deadline = monotonic() + DRAIN_SECONDS
+        try:
+            while True:
+                self._make_room()
+                self._deliver()
+                if not self._take_in() and self._has_room():
+                    self._wait(reading=True, writing=False)
+        except ConnectionLost:
+            self._scan_for_error()
+            raise error from None
+
+    def _scan_for_error(self) -> None:
+        """Raise the peer's ``error`` if it is among the frames not yet read."""
+        try:
+            while (header := self._header()) is not None:
+                with contextlib.suppress(ProtocolError):  # a frame of another kind
+                    message = protocol.decode(header, protocol.State.CLOSED)
+                    break
+            else:
+                return
+        except ProtocolError:  # not at a frame: the bytes of a body
+            return
+        if type(message) is protocol.Error:
+            raise protocol.said(message)
+
+
+def _peer_of(sock: socket.socket) -> str:
+    try:
+        address = sock.getpeername()
+    except OSError:
+        return "unknown"
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address) or "local"

@@ -1,0 +1,110 @@
+"""Opens a connection to a server and exchanges the greetings.
+
+This module must not know what the connection is for.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from filexfer import __version__, protocol
+from filexfer.address import is_loopback
+from filexfer.connection import Connection
+from filexfer.errors import Code, ConnectionLost, NetworkError, ProtocolError, TimedOut, TrustError
+from filexfer.names import shown
+from filexfer.protocol import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+
+
+class Door:
+    """Where a server is and how to come in.
+
+    Args:
+        host: Name or address.
+        port: TCP port.
+        timeout: Seconds, for connecting and for any wait without progress.
+        tls: A context, to talk TLS.
+        insecure: Talk in the clear to another machine.
+
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
+        self.tls = tls
+        self.insecure = insecure
+        self.rights: frozenset[str] = frozenset()  # known after the first greeting
+
+    def open(self) -> Connection:
+        """Return a connection on which the greetings were exchanged.
+
+        Raises:
+            ConnectionLost: if nobody answers there, or not in time.
+            TrustError: if it is another machine and *insecure* is not set.
+            ProtocolError: if what answers is no filexfer server of this version.
+
+        """
+        sock = connect(self.host, self.port, self.timeout)
+        address = str(sock.getpeername()[0])
+        if not (self.tls or self.insecure or is_loopback(address)):
+            sock.close()
+            raise TrustError(
+                f"{shown(self.host)} is another machine, and there is no encryption yet: "
+                "add --insecure if nobody on the way may be an enemy"
+            )
+        connection = Connection(sock, timeout=self.timeout, tls=self.tls, hostname=self.host)
+        try:
+            connection.handshake()
+            connection.send(
+                protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}")
+            )
+            welcome = connection.read(State.GREETING)
+            assert isinstance(welcome, protocol.Welcome)  # noqa: S101 - the table allows no other
+            if welcome.version != protocol.VERSION:
+                raise ProtocolError(
+                    f"the server speaks version {welcome.version} of the protocol, "
+                    f"not {protocol.VERSION}",
+                    Code.UNSUPPORTED,
+                )
+        except ProtocolError as error:
+            connection.close()
+            raise ProtocolError(f"{self}: {error}", error.code) from error
+        except BaseException:
+            connection.close()
+            raise
+        self.rights = frozenset(welcome.rights)
+        return connection
+
+    def __str__(self) -> str:
+        return f"{shown(self.host)} port {self.port}"
+
+
+def connect(host: str, port: int, timeout: float) -> socket.socket:
+    """Return a connected socket; every address of *host* is tried in turn.
+
+    Raises:
+        NetworkError: if the host is not known.
+        ConnectionLost: if none of its addresses answers; says why.
+
+    """
+    try:
+        return socket.create_connection((host, port), timeout)
+    except socket.gaierror as error:
+        raise NetworkError(f"the host {shown(host)} is not known: {error.strerror}") from error
+    except TimeoutError as error:
+        raise TimedOut(f"{shown(host)} port {port} did not answer in {timeout:g} s") from error
+    except (OSError, UnicodeError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConnectionLost(f"cannot connect to {shown(host)} port {port}: {reason}") from error

@@ -1,0 +1,128 @@
+"""What lands where: the rules for sources and destinations, the same for put and get.
+
+    SOURCE      a folder        lands as DESTINATION/name, whether or not DESTINATION exists
+    SOURCE/     its contents    land in DESTINATION
+    SOURCE      a file          lands in DESTINATION if that ends in a slash or is a folder,
+                                otherwise as DESTINATION
+    several                     all land in DESTINATION
+
+The mapping is made once per command, never again on a retry.
+
+This module must not know disks or networks.
+"""
+
+from __future__ import annotations
+
+from filexfer.entry import FOLDER
+from filexfer.errors import IntegrityError
+from filexfer.names import join, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from filexfer.entry import Entry
+
+QUESTIONS_MAX = 100  # targets that are looked at beforehand; of others it is asked with the rest
+
+
+def last_part(path: str) -> str:
+    """Return the name that *path* has where it lands; ``""`` if its contents are meant."""
+    if path.endswith("/"):
+        return ""
+    part = path.rpartition("/")[2]
+    return "" if part in ("", ".", "..") else part
+
+
+def needs_folder(paths: Sequence[str], destination: str) -> bool:
+    """Tell whether the form of the command alone makes *destination* a folder."""
+    return len(paths) > 1 or destination in ("", ".", "..") or destination.endswith(("/", "/.."))
+
+
+class Upload:
+    """The mapping of an upload.
+
+    Args:
+        paths: The sources.
+        are_folders: Which of them are folders.
+        destination: As it was written.
+
+    Attributes:
+        questions: Names on the server whose state settles the mapping and what is new.
+
+    """
+
+    def __init__(
+        self, paths: Sequence[str], are_folders: Sequence[bool], destination: str
+    ) -> None:
+        self._target = destination.strip("/")
+        self._into = (
+            needs_folder(paths, destination)
+            or any(are_folders)
+            or any(path.endswith("/") for path in paths)
+        )
+        self._names = [join(self._target, last_part(path)) for path in paths]
+        self._is_folder = len(paths) > 1 or are_folders[0]
+        self.questions = [*([] if self._into else [self._target]), *self._names[:QUESTIONS_MAX]]
+
+    def resolve(self, there: dict[str, Entry | None]) -> list[str]:
+        """Return the name on the server of each source.
+
+        Args:
+            there: What the names in ``questions`` are now, as far as that may be known.
+
+        """
+        existing = there.get(self._target)
+        if not self._into and (existing is None or existing.type != FOLDER):
+            self._names = [self._target]
+        return self._names
+
+    @property
+    def landed(self) -> tuple[str, bool]:
+        """Where it all landed, and whether that is a folder."""
+        return self._names[0] if len(self._names) == 1 else self._target, self._is_folder
+
+
+class Placement:
+    """Where the names a server sends belong; at the client, for a download.
+
+    Args:
+        targets: From each name that was asked for to the local name it lands as.
+
+    """
+
+    def __init__(self, targets: dict[str, str]) -> None:
+        self._targets = targets
+        self._folders: dict[str, str] = {}  # folders met lately
+
+    def __call__(self, wire_name: str) -> str:
+        """Return the local name for *wire_name*.
+
+        Raises:
+            IntegrityError: if neither it nor a folder above it was asked for.
+
+        """
+        target = self._targets.get(wire_name)
+        if target is not None:
+            return target
+        above, _, part = wire_name.rpartition("/")
+        folder = self._folders.get(above)
+        if folder is None:
+            folder = self._find(above, wire_name)
+            if len(self._folders) > 1000:
+                self._folders.clear()
+            self._folders[above] = folder
+        return join(folder, part)
+
+    def _find(self, folder: str, wire_name: str) -> str:
+        rest: list[str] = []
+        while True:
+            target = self._targets.get(folder)
+            if target is not None:
+                return "/".join([target, *reversed(rest)] if target else rest[::-1])
+            if not folder:
+                raise IntegrityError(
+                    f"the server sent {shown(wire_name)}, which was not asked for"
+                )
+            folder, _, part = folder.rpartition("/")
+            rest.append(part)

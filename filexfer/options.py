@@ -1,0 +1,60 @@
+"""How a transfer is to be done.
+
+This module must not know who transfers.
+"""
+
+from __future__ import annotations
+
+from filexfer.errors import UsageError
+from filexfer.hashing import ALGORITHMS, DEFAULT
+from filexfer.protocol import IF_EXISTS
+
+JOBS_MAX = 64
+DURABILITIES = ("none", "batch", "file")
+
+
+class Options:
+    """Choices of one upload or download.
+
+    Args:
+        if_exists: What to do where a file exists and differs: ``error`` (that file fails),
+            ``overwrite``, ``update`` (only if ours is newer), ``skip`` or ``keep-both``.
+        checksum: Compare existing files by digest, whatever size and time say.
+        algorithm: Of the digests: ``xxh3_128``, ``sha256``, ``blake2b`` or ``md5``.
+        durability: Of what a download writes: ``none``, ``batch`` or ``file``.
+        jobs: Connections that share the work.
+        retries: How often to connect again when the connection is lost; begins anew whenever
+            another file was confirmed.
+
+    Raises:
+        UsageError: if a value makes no sense.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        if_exists: str = "error",
+        checksum: bool = False,
+        algorithm: str = DEFAULT,
+        durability: str = "batch",
+        jobs: int = 1,
+        retries: int = 3,
+    ) -> None:
+        for value, allowed in (
+            (if_exists, IF_EXISTS),
+            (algorithm, ALGORITHMS),
+            (durability, DURABILITIES),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{value!r} is none of {', '.join(allowed)}")
+        if not 1 <= jobs <= JOBS_MAX:
+            raise UsageError(f"jobs must be 1 to {JOBS_MAX}, not {jobs}")
+        if retries < 0:
+            raise UsageError("retries must not be negative")
+        self.if_exists = if_exists
+        self.checksum = checksum
+        self.algorithm = algorithm
+        self.durability = durability
+        self.jobs = jobs
+        self.retries = retries

@@ -1,0 +1,447 @@
+"""The wire protocol of filexfer, version 1: this text is its specification.
+
+This module must not know sockets, clocks, threads or files: it turns messages into bytes and
+back, and says which message is legal when.
+
+Frames
+======
+A frame is a length and a header. The length is unsigned, 32 bits, big-endian, 1 to 65,536; the
+header is that many bytes of UTF-8: one JSON object, no member twice.
+
+    +----+----+----+----+---------------------------+
+    |  length N         |  N bytes: {"kind": ...}   |
+    +----+----+----+----+---------------------------+
+
+    end:      0000000e 7b226b696e64223a22656e64227d
+    received: 0000001f 7b226b696e64223a227265636569766564222c22636f756e74223a31327d
+
+``kind`` names the message; its fields are those of the classes below. Unknown members are ignored,
+unknown kinds refused. Names are relative to the folder that is served, their components joined by
+``/``; one that is not UTF-8 is written ``{"raw": "<base64>"}``. Digests are ``algorithm:hex``.
+
+Bodies
+======
+A ``file`` header with a ``hash`` is followed by a plain body: exactly ``size`` raw bytes.
+
+    +-------------------------------+-------------------+
+    | frame: file, size, hash       |  size bytes       |
+    +-------------------------------+-------------------+
+
+A ``file`` header without a ``hash`` is followed by a body in parts, whose digest by ``algorithm``
+comes after it: each part is a 32-bit length of 1 to
+4,194,304 and that many bytes. A length with its highest bit set is a hole: so many zero bytes
+(1 to 2**31-1) that are not sent. Length 0 ends the body, and a ``trailer`` frame follows: the
+digest of the whole, or why there is none. ``size`` may be absent (standard input).
+
+    +--------+--------+--------+---------+-----------+--------+------------------+
+    | file   | length |  bytes | ...     | 0x80000000| 0      | trailer: hash    |
+    |        |        |        |         | + zeros   |        | or code, text    |
+    +--------+--------+--------+---------+-----------+--------+------------------+
+
+The talk
+========
+The client sends ``hello``, the server answers ``welcome``. Then the client makes requests, each
+answered in turn; it need not wait for one answer before it makes the next request:
+
+    stat -> found     list -> entries ... (more=false)     mkdir, remove -> ok
+    put  -> the client sends items     get -> the server sends items     end -> both close
+
+``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
+``folder``, ``link``, or ``unsent`` for what it could not read) and then ``end``; the receiver
+numbers the items from 1 as they come and replies, several to a packet, while more is coming:
+
+    received n    items up to n are in and verified, or have failed
+    outcome  i    item i went otherwise than stored: identical, skipped, stored under another
+                  name, or failed and why; comes before the done that covers it
+    done     n    items up to n are settled: published, and as durable as was promised
+    end           everything is settled; the connection is ready for the next request
+
+A sender may ask first: ``ask`` names entries, and ``answer`` has one letter for each:
+
+    s  send it                          i  identical: it is there already
+    n  a new folder: what lies in it    k  what is there is kept; do not send
+       needs no question                r  refused: see ``refused``
+    d  ask again with the digest in the entry's ``extra``
+
+A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fatal error is an
+``error`` frame; its sender then reads and drops what is under way for a moment, and closes.
+
+The plainest peer
+=================
+needs 20 lines of any language. A first frame without ``kind`` stores a file: name, size, and
+``hash`` or ``md5`` (hex), then a plain body of any size; the answer is one frame, ``stored`` or
+``error``, and another file may follow. ``{"kind": "fetch", "name": ..., "hash": "md5"}`` fetches
+one: the answer is a ``file`` frame with its hash and a plain body, or ``error``.
+
+    store:  00000044 7b226e616d65223a22612e747874222c2273697a65223a322c226d6435223a2234396636\
+3861356338343933656332633062663438396238323163323166633362227d
+    body:   6869
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from filexfer import framing, schema
+from filexfer.entry import Entry
+from filexfer.errors import Code, ConnectionLost, NetworkError, ProtocolError, RefusedError, TimedOut
+from filexfer.names import shown
+from filexfer.schema import (
+    Algorithm,
+    Digest,
+    Flag,
+    Message,
+    Mode,
+    Name,
+    Refusal,
+    SchemaError,
+    Size,
+    Text,
+    Time,
+    Word,
+)
+
+VERSION = 1
+FRAME_MAX = framing.MAX_FRAME
+PART_MAX = 4 << 20
+HOLE = 1 << 31  # the bit that marks a hole
+HOLE_MAX = HOLE - 1
+PLAIN_MAX = 1 << 20  # bytes; our own senders use a plain body up to here
+ALIVE_EVERY = 5.0  # seconds
+
+FILE_MODE = 0o666  # of a file whose sender did not say; less the receiver's umask
+FOLDER_MODE = 0o777
+
+
+class Hello(Message, kind="hello"):
+    """Client: the first frame."""
+
+    version: Size
+    program: Text = ""
+
+
+class Welcome(Message, kind="welcome"):
+    """Server: the answer to ``hello``; *rights* are what this client may do."""
+
+    version: Size
+    program: Text = ""
+    rights: list[Word]
+
+
+class Stat(Message, kind="stat"):
+    """Client: what is *name*?"""
+
+    name: Name
+
+
+class Found(Message, kind="found"):
+    """Server: the entry asked for, or none."""
+
+    entries: list[Entry]
+
+
+class List(Message, kind="list"):
+    """Client: name what lies in the folder *name*."""
+
+    name: Name
+    recursive: Flag = False
+
+
+class Entries(Message, kind="entries"):
+    """Server: a piece of a listing; names relative to the folder listed."""
+
+    entries: list[Entry]
+    more: Flag = False
+
+
+class MakeFolder(Message, kind="mkdir"):
+    """Client: make a folder and its missing parents."""
+
+    name: Name
+
+
+class Remove(Message, kind="remove"):
+    """Client: remove a file, a link, an empty folder, or, *recursive*, a folder with all in it."""
+
+    name: Name
+    recursive: Flag = False
+
+
+class Ok(Message, kind="ok"):
+    """Server: the request was carried out."""
+
+
+class Put(Message, kind="put"):
+    """Client: items follow. *if_exists* is one of the words in ``IF_EXISTS``."""
+
+    if_exists: Word = "error"
+    checksum: Flag = False
+
+
+class Get(Message, kind="get"):
+    """Client: send these files and folders, with questions unless *fresh*.
+
+    With *shares* above 1 only the files of the share numbered *share* (from 0) are sent.
+    """
+
+    names: list[Name]
+    hash: Algorithm = "xxh3_128"
+    fresh: Flag = False
+    share: Size = 0
+    shares: Size = 1
+
+
+class File(Message, kind="file"):
+    """Sender: a file; its body follows."""
+
+    name: Name
+    size: Size | None = None
+    hash: Digest = ""
+    algorithm: Algorithm = "xxh3_128"
+    mtime: Time = 0
+    mode: Mode = FILE_MODE
+    sparse: Flag = False
+
+
+class Folder(Message, kind="folder"):
+    """Sender: a folder; mode and time are set after what lies in it."""
+
+    name: Name
+    mtime: Time = 0
+    mode: Mode = FOLDER_MODE
+
+
+class Link(Message, kind="link"):
+    """Sender: a symbolic link."""
+
+    name: Name
+    target: Name
+    mtime: Time = 0
+
+
+class Unsent(Message, kind="unsent"):
+    """Sender: an item that was found but could not be sent."""
+
+    name: Name
+    code: Word
+    text: Text
+
+
+class Trailer(Message, kind="trailer"):
+    """Sender: ends a body in parts, with its digest or with the reason that there is none."""
+
+    hash: Digest = ""
+    code: Word = ""
+    text: Text = ""
+
+
+class Ask(Message, kind="ask"):
+    """Sender: which of these are wanted?"""
+
+    entries: list[Entry]
+
+
+class Answer(Message, kind="answer"):
+    """Receiver: one letter for each entry of the oldest unanswered ``ask``."""
+
+    verdicts: Text
+    refused: list[Refusal]
+
+
+class Received(Message, kind="received"):
+    """Receiver: items up to *count* are in."""
+
+    count: Size
+
+
+class Outcome(Message, kind="outcome"):
+    """Receiver: what became of *item*; *result* is one of the words in ``RESULTS``."""
+
+    item: Size
+    result: Word
+    code: Word = ""
+    text: Text = ""
+    name: Name = ""
+
+
+class Done(Message, kind="done"):
+    """Receiver: items up to *count* are settled."""
+
+    count: Size
+
+
+class Alive(Message, kind="alive"):
+    """Either: still busy."""
+
+
+class End(Message, kind="end"):
+    """Either: nothing more in this exchange, or on this connection."""
+
+
+class Error(Message, kind="error"):
+    """Either: this connection, or this request, fails."""
+
+    code: Word
+    text: Text
+    fatal: Flag = True
+
+
+class Store(Message, kind=""):
+    """Plain client: a file; its plain body follows. The only message without a kind."""
+
+    name: Name
+    size: Size
+    hash: Digest
+    mtime: Time = 0
+    mode: Mode = FILE_MODE
+    token: Text = ""
+
+
+class Fetch(Message, kind="fetch"):
+    """Plain client: send this file with a plain body."""
+
+    name: Name
+    hash: Algorithm = "sha256"
+    token: Text = ""
+
+
+class Stored(Message, kind="stored"):
+    """Server, to a plain client: the file is verified and published."""
+
+    name: Name
+    size: Size
+    hash: Digest
+    result: Word = "stored"
+
+
+IF_EXISTS = ("error", "overwrite", "update", "skip", "keep-both")
+STORED, IDENTICAL, SKIPPED, KEPT, FAILED = "stored", "identical", "skipped", "kept", "failed"
+RESULTS = (STORED, IDENTICAL, SKIPPED, KEPT, FAILED)
+SEND, NEW_FOLDER, SAME, SKIP, WANT_DIGEST, REFUSE = "s", "n", "i", "k", "d", "r"
+
+KINDS: dict[str, type[Message]] = {cls.kind: cls for cls in Message.__subclasses__()}
+
+
+class State(Enum):
+    """What a side is waiting for."""
+
+    OPENING = "the first frame"  # server
+    PLAIN = "a plain client's next file"  # server
+    IDLE = "a request"  # server
+    GREETING = "the welcome"  # client
+    ANSWERING = "the answer to a request"  # client
+    TAKING = "items"  # the receiver of an exchange
+    BODY = "the trailer of a body"  # the receiver of an exchange
+    GIVING = "replies to items"  # the sender of an exchange
+    CLOSED = "nothing"
+
+
+_ITEMS: dict[type[Message], State] = {
+    File: State.TAKING,
+    Folder: State.TAKING,
+    Link: State.TAKING,
+    Unsent: State.TAKING,
+    Ask: State.TAKING,
+    Alive: State.TAKING,
+}
+
+# What may come in each state, and the state it leads to. ``error`` may come in any.
+TRANSITIONS: dict[State, dict[type[Message], State]] = {
+    State.OPENING: {Hello: State.IDLE, Store: State.PLAIN, Fetch: State.PLAIN},
+    State.PLAIN: {Store: State.PLAIN, Fetch: State.PLAIN, End: State.CLOSED},
+    State.IDLE: {
+        Stat: State.IDLE,
+        List: State.IDLE,
+        MakeFolder: State.IDLE,
+        Remove: State.IDLE,
+        Put: State.TAKING,
+        Get: State.GIVING,
+        Alive: State.IDLE,
+        End: State.CLOSED,
+    },
+    State.GREETING: {Welcome: State.ANSWERING},
+    State.ANSWERING: {
+        Found: State.ANSWERING,
+        Entries: State.ANSWERING,
+        Ok: State.ANSWERING,
+        Stored: State.ANSWERING,
+        File: State.ANSWERING,
+        Alive: State.ANSWERING,
+        End: State.CLOSED,
+    },
+    State.TAKING: {**_ITEMS, End: State.IDLE},
+    State.BODY: {Trailer: State.TAKING},
+    State.GIVING: {
+        Answer: State.GIVING,
+        Received: State.GIVING,
+        Outcome: State.GIVING,
+        Done: State.GIVING,
+        Alive: State.GIVING,
+        End: State.IDLE,
+    },
+    State.CLOSED: {},
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return *message* as a frame.
+
+    Raises:
+        ProtocolError: if it does not fit into a frame (a name or text of extreme length).
+
+    """
+    header = message.write()
+    if len(header) > FRAME_MAX:
+        raise ProtocolError(f"a {message.kind} frame of {len(header)} bytes is too long")
+    return framing.pack(header)
+
+
+def decode(header: bytes | memoryview, state: State) -> Message:
+    """Return the message in *header*, which must be legal in *state*.
+
+    Raises:
+        ProtocolError: if it is malformed, unknown or out of order.
+
+    """
+    try:
+        members = schema.read_object(header)
+        kind = members.pop("kind", "")
+        cls = KINDS.get(kind) if type(kind) is str else None
+        if cls is Store:
+            _as_store(members)
+        if cls is None:
+            raise ProtocolError(f"unknown kind of message {kind!r}", Code.UNSUPPORTED)
+        if cls not in TRANSITIONS[state] and cls is not Error:
+            if cls is Store and state is not State.PLAIN:
+                raise ProtocolError("a header needs a 'kind'")
+            raise ProtocolError(
+                f"a {kind or 'plain'} message came while waiting for {state.value}",
+                Code.OUT_OF_ORDER,
+            )
+        return cls.read(members)
+    except SchemaError as error:
+        raise ProtocolError(str(error)) from None
+
+
+def said(message: Error) -> NetworkError | RefusedError:
+    """Return the exception for an ``error`` frame of the peer."""
+    text = f"the other side says: {shown(message.text)}"
+    if message.code in (Code.BUSY, Code.SHUTTING_DOWN):
+        return ConnectionLost(text)
+    if message.code == Code.TIMEOUT:
+        return TimedOut(text)
+    if message.code in (Code.BAD_HEADER, Code.OUT_OF_ORDER, Code.UNSUPPORTED, Code.INTERNAL):
+        return ProtocolError(text, message.code)
+    return RefusedError(message.code, text)
+
+
+def _as_store(members: dict[str, object]) -> None:
+    """Bring the spellings of plain clients into one."""
+    if "file_name" in members or "file_size" in members:
+        raise SchemaError(
+            "the fields are called 'name', 'size' and 'md5' (or 'hash'), behind a length "
+            "packed with '!I' (4 bytes, big-endian), not native 'i'"
+        )
+    md5 = members.pop("md5", None)
+    if md5 is not None and "hash" not in members:
+        members["hash"] = f"md5:{md5}" if type(md5) is str else md5

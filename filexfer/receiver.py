@@ -1,0 +1,340 @@
+"""The receiving half of an exchange, at the server for ``put`` and at the client for ``get``.
+
+Takes items as they come, verifies each body against its hash before the file can appear, hands it
+to the publisher, and replies: failures at once, the rest merged, when nothing more is waiting to
+be read (a confirmation for every file would cost a quarter of the speed).
+
+This module must not know sockets, nor which side it is on.
+"""
+
+from __future__ import annotations
+
+from filexfer import hashing, protocol
+from filexfer.body import LargeBody, mismatch
+from filexfer.entry import FOLDER, Entry
+from filexfer.errors import FileError, ProtocolError
+from filexfer.names import shown
+from filexfer.protocol import PLAIN_MAX, State
+from filexfer.storage.policy import Choice
+from filexfer.storage.publishing import Publisher
+from filexfer.storage.staging import entry_of_file, entry_of_link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filexfer.connection import Connection
+    from filexfer.protocol import Ask, File, Folder, Link, Message, Unsent
+    from filexfer.report import Report
+    from filexfer.storage.policy import Decision
+    from filexfer.storage.publishing import Result
+    from filexfer.storage.staging import FolderFinish, Staged, Staging
+
+_LETTERS = {
+    Choice.TAKE: protocol.SEND,
+    Choice.REPLACE: protocol.SEND,
+    Choice.KEEP_BOTH: protocol.SEND,
+    Choice.IDENTICAL: protocol.SAME,
+    Choice.SKIP: protocol.SKIP,
+    Choice.WANT_DIGEST: protocol.WANT_DIGEST,
+    Choice.REFUSE: protocol.REFUSE,
+}
+_RESULTS = {
+    Choice.TAKE: protocol.STORED,
+    Choice.REPLACE: protocol.STORED,
+    Choice.IDENTICAL: protocol.IDENTICAL,
+    Choice.SKIP: protocol.SKIPPED,
+    Choice.KEEP_BOTH: protocol.KEPT,
+    Choice.REFUSE: protocol.FAILED,
+}
+
+
+class Receiver:
+    """Receives the items of one exchange into one staging.
+
+    Args:
+        connection: Where they come from.
+        staging: Where they go.
+        report: Counts what happens.
+        place: Turns a name on the wire into one in the staging; a name that was not asked for
+            makes it raise IntegrityError.
+
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        staging: Staging,
+        report: Report,
+        place: Callable[[str], str] = str,
+    ) -> None:
+        self._connection = connection
+        self._staging = staging
+        self._report = report
+        self._place = place
+        self._publisher = Publisher(staging, self._settle, self._tick)
+        self._open_folders: list[tuple[str, FolderFinish]] = []
+        self._item = 0  # the number of the last item that came
+        self.held_folders: list[Folder] | None = None  # if set, folders are only collected
+        self._told_received = self._told_done = 0
+        self._told: FileError | None = None  # the failure that was told early
+        self._exchange = True  # False while a plain client stores
+        self._digest_of = hashing.digest_of(hashing.DEFAULT)
+        self._takers: dict[type[Message], Callable[..., None]] = {
+            protocol.File: self._take_file,
+            protocol.Folder: self._take_folder,
+            protocol.Link: self._take_link,
+            protocol.Unsent: self._take_unsent,
+            protocol.Ask: self._answer,
+            protocol.Alive: lambda _: None,
+        }
+
+    def run(self) -> None:
+        """Receive until the sender's ``end``, settle everything, and say so.
+
+        Whatever ends it, what was received whole is published.
+        """
+        try:
+            while (message := self._next()) is not None:
+                self._takers[type(message)](message)
+        except BaseException:
+            self._exchange = False
+            self._publish_the_rest()
+            raise
+        self._tell()
+        self._connection.flush()
+        self._publish_the_rest()
+        self._tell()
+        self._connection.send(protocol.End())
+        self._connection.flush()
+
+    def make_folders(self, messages: list[Folder]) -> None:
+        """Make folders that were collected, and give them modes and times."""
+        self._exchange = False
+        for message in messages:
+            self._take_folder(message)
+        self._publish_the_rest()
+
+    def store(self, message: protocol.Store) -> tuple[str, FileError | None]:
+        """Receive the one file of a plain client, and return the result when it is settled."""
+        self._exchange = False
+        outcome: list[tuple[str, FileError | None]] = []
+
+        def settle(item: Staged | FolderFinish, result: Result) -> None:
+            outcome.append((_RESULTS[result.choice], result.error))
+
+        self._publisher = Publisher(self._staging, settle, lambda: None)
+        file = protocol.File(
+            name=message.name,
+            size=message.size,
+            hash=message.hash,
+            mtime=message.mtime,
+            mode=message.mode,
+        )
+        try:
+            staged = self._receive(file, message.name)
+        except FileError as error:
+            return protocol.FAILED, error
+        self._publisher.add(staged)
+        self._publisher.finish()
+        return outcome[0]
+
+    def _next(self) -> Message | None:
+        """Return the next message, or None at the end."""
+        connection = self._connection
+        while (message := connection.message(State.TAKING)) is None:
+            self._publisher.advance()
+            self._tell()
+            self._report.progress()
+            connection.fill(self._publisher.patience, inside=connection.has_input)
+        return None if type(message) is protocol.End else message
+
+    # Items
+
+    def _take_file(self, message: File) -> None:
+        self._item += 1
+        name = self._place(message.name)
+        if self._open_folders:
+            self._leave_folders(message.name)
+        try:
+            staged = self._receive(message, name)
+        except FileError as error:
+            if error is not self._told:
+                self._fail(error)
+        else:
+            staged.number = self._item
+            self._publisher.add(staged)
+
+    def _receive(self, message: File, name: str) -> Staged:
+        """Receive a file's body, verified, as a temporary file.
+
+        Raises:
+            FileError: if it is not good or cannot be kept; its body was read to the end.
+
+        """
+        if not message.hash:
+            body = self._large(message, name, message.algorithm)
+            body.receive_parts(self._connection)
+            trailer = self._connection.read(State.BODY)
+            assert isinstance(trailer, protocol.Trailer)  # noqa: S101 - the table allows no other
+            return body.finish_by(trailer)
+        size = message.size
+        if size is None:
+            raise ProtocolError("a file with a plain body needs a size")
+        if size > PLAIN_MAX:
+            body = self._large(message, name, hashing.algorithm_of(message.hash))
+            body.receive_plain(self._connection, size)
+            return body.finish(message.hash)
+        body = self._connection.body(size)
+        self._report.move(size)
+        if self._digest(body, message.hash) != message.hash:
+            raise mismatch(name)
+        entry = entry_of_file(name, size, message.mtime, message.mode, message.hash)
+        return self._staging.small(entry, body)
+
+    def _digest(self, body: memoryview, announced: str) -> str:
+        if not announced.startswith(hashing.DEFAULT):
+            return hashing.digest_of(hashing.algorithm_of(announced))(body)
+        return self._digest_of(body)
+
+    def _large(self, message: File, name: str, algorithm: str) -> LargeBody:
+        entry = entry_of_file(name, message.size or 0, message.mtime, message.mode)
+        body = LargeBody(entry, message.size, algorithm, refused=self._refuse, moved=self._moved)
+        body.begin(self._staging, sparse=message.sparse)
+        return body
+
+    def _moved(self, size: int) -> None:
+        """Note that a piece of a large body is in."""
+        self._report.move(size)
+        self._report.progress()
+        self._publisher.advance()
+        self._tell()
+
+    def _refuse(self, error: FileError) -> None:
+        """Tell the sender early, while it still sends the body, that it is not wanted."""
+        if self._exchange:
+            self._fail(error)
+            self._told = error
+
+    def _take_folder(self, message: Folder) -> None:
+        self._item += 1
+        name = self._place(message.name)
+        self._leave_folders(message.name)
+        if self.held_folders is not None:
+            self.held_folders.append(message)
+            return
+        try:
+            entry = Entry(name, FOLDER, 0, message.mtime, message.mode)
+            finish = self._staging.make_folder(entry)
+        except FileError as error:
+            self._fail(error)
+        else:
+            self._report.add_folder()
+            self._open_folders.append((message.name, finish))
+
+    def _take_link(self, message: Link) -> None:
+        self._item += 1
+        name = self._place(message.name)
+        self._leave_folders(message.name)
+        try:
+            staged = self._staging.link(entry_of_link(name, message.target, message.mtime))
+        except FileError as error:
+            self._fail(error)
+        else:
+            staged.number = self._item
+            self._publisher.add(staged)
+
+    def _take_unsent(self, message: Unsent) -> None:
+        self._item += 1
+        self._report.refuse(FileError(message.code, message.name, shown(message.text)))
+
+    def _leave_folders(self, name: str) -> None:
+        """Finish the folders that *name* is not in any more."""
+        while self._open_folders:
+            above, finish = self._open_folders[-1]
+            if not above or name.startswith(above + "/"):
+                return
+            del self._open_folders[-1]
+            self._publisher.add(finish)
+
+    # Questions
+
+    def _answer(self, message: Ask) -> None:
+        letters: list[str] = []
+        refused: list[tuple[int, str, str]] = []
+        for index, offered in enumerate(message.entries):
+            wire_name = offered.name
+            offered.name = self._place(wire_name)
+            decision = self._staging.judge(offered, self._connection.keep_alive)
+            letter = _LETTERS[decision.choice]
+            if decision.choice is Choice.TAKE and offered.type == FOLDER:
+                is_new = self._staging.find(offered.name) is None
+                letter = protocol.NEW_FOLDER if is_new else protocol.SEND
+            letters.append(letter)
+            self._note(offered, decision)
+            if decision.choice is Choice.REFUSE:
+                refused.append((index, decision.code, decision.text[:200]))
+        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
+
+    def _note(self, offered: Entry, decision: Decision) -> None:
+        """Count what the answer settles already."""
+        if decision.choice is Choice.REFUSE:
+            self._report.fail(FileError(decision.code, offered.name, decision.text))
+        elif decision.choice in (Choice.IDENTICAL, Choice.SKIP) and offered.type != FOLDER:
+            self._report.skip(offered.name, offered.size, _RESULTS[decision.choice])
+
+    # Settling
+
+    def _settle(self, item: Staged | FolderFinish, result: Result) -> None:
+        """Count what became of an item, and reply if that is not simply ``stored``."""
+        entry = item.entry
+        if result.error:
+            self._report.fail(result.error)
+        elif entry.type == FOLDER:
+            return
+        elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
+            self._report.skip(entry.name, entry.size, _RESULTS[result.choice])
+        else:
+            self._report.arrived(entry.name, entry.size, _RESULTS[result.choice])
+        if result.choice not in (Choice.TAKE, Choice.REPLACE):
+            self._reply(item.number, result)
+
+    def _reply(self, item: int, result: Result) -> None:
+        error = result.error
+        self._connection.send(
+            protocol.Outcome(
+                item=item,
+                result=_RESULTS[result.choice],
+                code=error.code if error else "",
+                text=str(error)[:1000] if error and not item else error.text if error else "",
+                name=result.name,
+            )
+        )
+
+    def _fail(self, error: FileError) -> None:
+        self._report.fail(error)
+        self._connection.send(
+            protocol.Outcome(
+                item=self._item, result=protocol.FAILED, code=error.code, text=error.text
+            )
+        )
+
+    def _tell(self) -> None:
+        """Say how far everything is, if that has changed."""
+        pending = self._publisher.first_unsettled
+        done = pending - 1 if pending else self._item
+        if done > self._told_done:
+            self._told_done = done
+            self._connection.send(protocol.Done(count=done))
+        if self._item > max(self._told_received, done):
+            self._told_received = self._item
+            self._connection.send(protocol.Received(count=self._item))
+
+    def _publish_the_rest(self) -> None:
+        while self._open_folders:
+            self._publisher.add(self._open_folders.pop()[1])
+        self._publisher.finish()
+
+    def _tick(self) -> None:
+        if self._exchange:
+            self._connection.keep_alive()

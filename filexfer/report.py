@@ -1,0 +1,153 @@
+"""What a transfer did so far: counts for progress, and what became of each file.
+
+This module must not know how it is shown, or how files travel.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+from filexfer.errors import Code, FileError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAILURES_KEPT = 10_000  # beyond these, failures are counted only
+
+
+class Report:
+    """Counts of one command; the same object is brought up to date while it runs.
+
+    Attributes:
+        files: Files and links that arrived, verified and settled.
+        bytes: Their sizes in bytes.
+        folders: Folders that were made or brought up to date.
+        skipped: Files that needed no sending.
+        skipped_bytes: Their sizes in bytes.
+        failed: Files and folders that did not arrive.
+        failures: The first of them, with the reasons.
+        warnings: What was passed over and is no failure, such as pipes and devices.
+        uncertain: Files sent over a connection that was lost before they were confirmed.
+        moved: Bytes of files' contents that have travelled, confirmed or not.
+        found: Files found so far by walking the source.
+        found_bytes: Their sizes in bytes.
+        is_walking: Whether more may be found.
+        destination: Where things landed, for people.
+        started: When the command began, on the monotonic clock, in seconds.
+        seconds: How long it took, once it is over.
+        on_progress: Is called with this object whenever something has moved.
+        on_file: Is called with name, result and size in bytes of each file that is settled.
+
+    """
+
+    def __init__(
+        self,
+        on_progress: Callable[[Report], object] | None = None,
+        on_file: Callable[[str, str, int], object] | None = None,
+    ) -> None:
+        self.files = self.bytes = self.folders = 0
+        self.skipped = self.skipped_bytes = 0
+        self.failed = 0
+        self.failures: list[FileError] = []
+        self.warnings: list[FileError] = []
+        self.uncertain = 0
+        self.moved = 0
+        self.found = self.found_bytes = 0
+        self.is_walking = True
+        self.destination = ""
+        self.started = monotonic()
+        self.seconds = 0.0
+        self.on_progress = on_progress
+        self.on_file = on_file
+        self._lock = threading.Lock()  # guards the counts: several connections add to them
+        self._arrived_before = 0  # files of earlier tries that will be found identical
+        self._may_have_arrived = 0  # files of earlier tries that nobody confirmed
+
+    def restart(self) -> None:
+        """Begin another try: what arrived stays counted, all else is found out again."""
+        self._arrived_before = self.files
+        self._may_have_arrived, self.uncertain = self._may_have_arrived + self.uncertain, 0
+        self.skipped = self.skipped_bytes = self.failed = self.folders = 0
+        self.found = self.found_bytes = 0
+        self.failures.clear()
+        self.warnings.clear()
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second of what arrived."""
+        return self.bytes / self.seconds if self.seconds else 0.0
+
+    def find(self, size: int) -> None:
+        """Count a file that the walk found."""
+        with self._lock:
+            self.found += 1
+            self.found_bytes += size
+
+    def move(self, size: int) -> None:
+        """Count bytes of contents that travelled."""
+        with self._lock:
+            self.moved += size
+
+    def arrived(self, name: str, size: int, result: str) -> None:
+        """Count a file that is settled and there."""
+        with self._lock:
+            self.files += 1
+            self.bytes += size
+        if self.on_file:
+            self.on_file(name, result, size)
+
+    def add_folder(self) -> None:
+        """Count a folder."""
+        with self._lock:
+            self.folders += 1
+
+    def skip(self, name: str, size: int, result: str) -> None:
+        """Count a file that needed no sending; one that an earlier try sent is not counted."""
+        with self._lock:
+            if result == "identical" and self._arrived_before:
+                self._arrived_before -= 1
+                return
+            is_ours = result == "identical" and self._may_have_arrived > 0
+            if is_ours:
+                self._may_have_arrived -= 1
+            else:
+                self.skipped += 1
+                self.skipped_bytes += size
+        if is_ours:
+            self.arrived(name, size, "stored")
+        elif self.on_file:
+            self.on_file(name, result, size)
+
+    def fail(self, error: FileError) -> None:
+        """Count a failure."""
+        with self._lock:
+            self.failed += 1
+            if len(self.failures) < FAILURES_KEPT:
+                self.failures.append(error)
+        if self.on_file:
+            self.on_file(error.name, f"failed: {error.text}", 0)
+
+    def refuse(self, error: FileError) -> None:
+        """Count what is not sent: a failure, or something that is passed over."""
+        if error.code == Code.PASSED_OVER:
+            self.warn(error)
+        else:
+            self.fail(error)
+
+    def warn(self, error: FileError) -> None:
+        """Note what was passed over."""
+        if len(self.warnings) < FAILURES_KEPT:
+            self.warnings.append(error)
+
+    def progress(self) -> None:
+        """Tell whoever wants to know that something has moved."""
+        if self.on_progress:
+            self.on_progress(self)
+
+    def finish(self) -> None:
+        """Note that the command is over."""
+        self.is_walking = False
+        self.seconds = monotonic() - self.started
+        self.progress()

@@ -1,0 +1,91 @@
+"""Requests about one name at a time, and their answers.
+
+This module must not know how connections are made, or what the answers are for.
+"""
+
+from __future__ import annotations
+
+from filexfer import protocol
+from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.names import shown
+from filexfer.protocol import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TypeVar
+
+    from filexfer.connection import Connection
+    from filexfer.entry import Entry
+    from filexfer.protocol import Message
+
+    Answer = TypeVar("Answer", bound=Message)
+
+
+def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
+    """Return what each name is, or None where there is nothing; all in one round trip.
+
+    Raises:
+        FileError: if that may not be known.
+
+    """
+    for name in names:
+        connection.send(protocol.Stat(name=name))
+    connection.flush()
+    found: dict[str, Entry | None] = {}
+    failure: FileError | None = None
+    for name in names:  # every answer is read, also after a failure
+        try:
+            answer = read(connection, protocol.Found, name)
+        except FileError as error:
+            if error.code != Code.NOT_A_FOLDER:
+                failure = error
+            found[name] = None
+        else:
+            found[name] = answer.entries[0] if answer.entries else None
+    if failure:
+        raise failure
+    return found
+
+
+def listing(connection: Connection, name: str, *, recursive: bool) -> Iterator[Entry]:
+    """Yield what lies in a folder.
+
+    Raises:
+        FileError: if nothing of that name is there, or it may not be listed.
+
+    """
+    connection.send(protocol.List(name=name, recursive=recursive))
+    more = True
+    while more:
+        answer = read(connection, protocol.Entries, name)
+        yield from answer.entries
+        more = answer.more
+
+
+def carry_out(connection: Connection, message: protocol.MakeFolder | protocol.Remove) -> None:
+    """Make a request that has no result.
+
+    Raises:
+        FileError: if it fails.
+
+    """
+    connection.send(message)
+    read(connection, protocol.Ok, message.name)
+
+
+def read(connection: Connection, kind: type[Answer], name: str) -> Answer:
+    """Return the answer to the oldest request that has none.
+
+    Raises:
+        FileError: if the server says that the request failed.
+        ProtocolError: if the answer is of another kind.
+
+    """
+    answer = connection.read(State.ANSWERING)
+    if isinstance(answer, protocol.Error):
+        text = answer.text.removeprefix(f"{shown(name) or '.'}: ").removeprefix(".: ")
+        raise FileError(answer.code, name, shown(text))
+    if not isinstance(answer, kind):
+        raise ProtocolError(f"the answer is a {answer.kind}", Code.OUT_OF_ORDER)
+    return answer

@@ -1,0 +1,292 @@
+"""JSON objects with declared fields: made, written, read and checked in one place.
+
+A message class names its fields by annotation; the annotation says what is allowed, and a value
+in the class body is the default of a field that may be absent:
+
+    class Found(Message, kind="found"):
+        name: Name
+        size: Size = 0
+
+Reading is strict: UTF-8 only, no member twice, no number with a fraction, exact types and ranges.
+Members that a class does not declare are dropped, so that later versions may add some.
+
+Why not a library: msgspec reads and writes such objects 1.2 microseconds faster, but importing it
+costs as much as starting Python twice over (19 ms against 9.4 ms, Python 3.11), which every
+command would pay; dataclasses cost 15 ms. The gain would begin at some 10,000 files a command.
+
+This module must not know what the messages are for.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from json import JSONDecoder, JSONEncoder
+
+from filexfer.entry import TYPES, Entry
+from filexfer.hashing import ALGORITHMS, algorithm_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ClassVar, Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_: object) -> object:
+        """Do nothing: at run time the mark for type checkers has no meaning."""
+        return lambda cls: cls
+
+
+# The words for field types. To a type checker they are plain types.
+Name = str  # a file's name; bytes that are not UTF-8 travel as {"raw": base64}
+Word = str  # a short text: a code, an ability, a hash algorithm
+Text = str  # a sentence for people
+Digest = str  # algorithm:hex
+Algorithm = str  # the first part of a digest
+Refusal = tuple[int, str, str]  # index in the question, code, text
+Size = int  # bytes, or a count: 0 to 2**63-1
+Time = int  # nanoseconds since 1970, signed 64 bits
+Mode = int  # permission bits
+Flag = bool
+
+WORD_MAX = 200
+TEXT_MAX = 4000
+ITEMS_MAX = 5000  # of a list in one message
+SIZE_MAX = 2**63 - 1
+MODE_MAX = 0o7777
+
+
+class SchemaError(ValueError):
+    """The bytes are no message; the text says why."""
+
+
+def _name(value: object) -> str:
+    if type(value) is str:
+        if not value.isascii():
+            value.encode()  # raises UnicodeEncodeError, a ValueError, on half a surrogate pair
+        return value
+    if type(value) is dict and type(value.get("raw")) is str:
+        return a2b_base64(value["raw"], strict_mode=True).decode("utf-8", "surrogateescape")
+    raise ValueError("is not a text")
+
+
+def _text(limit: int) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if type(value) is not str or len(value) > limit:
+            raise ValueError(f"is not a text of at most {limit} characters")
+        return value.encode("utf-8", "backslashreplace").decode()
+
+    return check
+
+
+def _digest(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError("is not a text")
+    value = value.lower()
+    algorithm_of(value)
+    return value
+
+
+def _algorithm(value: object) -> str:
+    if type(value) is not str or value not in ALGORITHMS:
+        raise ValueError(f"is none of {', '.join(ALGORITHMS)}")
+    return value
+
+
+def _integer(least: int, most: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"is not a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def _flag(value: object) -> bool:
+    if type(value) is not bool:
+        raise ValueError("is neither true nor false")
+    return value
+
+
+def _list(item: Callable[[object], Any]) -> Callable[[object], list[Any]]:
+    def check(value: object) -> list[Any]:
+        if type(value) is not list or len(value) > ITEMS_MAX:
+            raise ValueError(f"is not a list of at most {ITEMS_MAX} items")
+        return [item(each) for each in value]
+
+    return check
+
+
+_size = _integer(0, SIZE_MAX)
+_time = _integer(-(2**63), 2**63 - 1)
+_mode = _integer(0, MODE_MAX)
+_word = _text(WORD_MAX)
+
+
+def _entry(value: object) -> Entry:
+    if type(value) is not list or len(value) != 6:
+        raise ValueError("has an entry that is not [name, type, size, mtime, mode, extra]")
+    name, kind, size, mtime, mode, extra = value
+    if kind not in TYPES:
+        raise ValueError(f"has an entry of a type that is none of {', '.join(TYPES)}")
+    return Entry(_name(name), kind, _size(size), _time(mtime), _mode(mode), _name(extra))
+
+
+def _refusal(value: object) -> tuple[int, str, str]:
+    if type(value) is not list or len(value) != 3:
+        raise ValueError("has a refusal that is not [index, code, text]")
+    return _size(value[0]), _word(value[1]), _text(TEXT_MAX)(value[2])
+
+
+CHECKS: dict[str, Callable[[object], Any]] = {
+    "Name": _name,
+    "Word": _word,
+    "Text": _text(TEXT_MAX),
+    "Digest": _digest,
+    "Algorithm": _algorithm,
+    "Size": _size,
+    "Time": _time,
+    "Mode": _mode,
+    "Flag": _flag,
+    "list[Name]": _list(_name),
+    "list[Word]": _list(_word),
+    "list[Entry]": _list(_entry),
+    "list[Refusal]": _list(_refusal),
+}
+
+
+@dataclass_transform(kw_only_default=True)
+class Message:
+    """One JSON object on the wire; subclasses declare its fields."""
+
+    kind: ClassVar[str]
+    checks: ClassVar[dict[str, Callable[[object], Any]]]
+    required: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, *, kind: str) -> None:
+        cls.kind = kind
+        declared = {name: word.removesuffix(" | None") for name, word in cls.__annotations__.items()}
+        cls.checks = {name: CHECKS[word] for name, word in declared.items()}
+        cls.required = tuple(name for name in declared if not hasattr(cls, name))
+
+    def __init__(self, **values: object) -> None:
+        if not values.keys() <= self.checks.keys() or any(n not in values for n in self.required):
+            raise TypeError(f"{self.kind} takes {', '.join(self.checks)}, not {', '.join(values)}")
+        self.__dict__ = values
+
+    @classmethod
+    def read(cls, members: dict[str, object]) -> Self:
+        """Return the message that has these members, checked.
+
+        Raises:
+            SchemaError: if a member is missing or not as declared.
+
+        """
+        values = {}
+        checks = cls.checks
+        for name, value in members.items():
+            if name in checks:
+                try:
+                    values[name] = checks[name](value)
+                except ValueError as error:
+                    raise SchemaError(f"{cls.kind}: {name!r} {_reason(error)}") from None
+        for name in cls.required:
+            if name not in values:
+                raise SchemaError(f"{cls.kind}: {name!r} is missing")
+        message = cls.__new__(cls)
+        message.__dict__ = values
+        return message
+
+    def write(self) -> bytes:
+        """Return the message as JSON."""
+        members: dict[str, object] = {"kind": self.kind, **self.__dict__} if self.kind else vars(self)
+        try:
+            return _write(members).encode()
+        except UnicodeEncodeError:  # a name that is not UTF-8
+            return _write(_raw(members)).encode()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(
+            getattr(self, name, None) == getattr(other, name, None) for name in self.checks
+        )
+
+    __hash__ = None  # type: ignore[assignment] # mutable
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"{type(self).__name__}({values})"
+
+
+def read_object(data: bytes | memoryview) -> dict[str, object]:
+    """Return the members of the one JSON object in *data*.
+
+    Raises:
+        SchemaError: if *data* is anything else, or has a member twice.
+
+    """
+    try:
+        text = str(data, "utf-8")
+        members, end = _scan(text, 0)
+        if type(members) is not dict or (end != len(text) and text[end:].strip(" \t\r\n")):
+            raise SchemaError("a header must be one JSON object and nothing else")
+        # In a text without backslashes every '":' ends a member's name; where the count does
+        # not settle it, a slower reading does.
+        if "\\" in text or text.count('":') != len(members):
+            _scan_strictly(text, 0)
+    except StopIteration:
+        raise SchemaError("a header must be one JSON object and nothing else") from None
+    except UnicodeDecodeError:
+        raise SchemaError("a header must be UTF-8") from None
+    except RecursionError:
+        raise SchemaError("a header must not nest as deep as that") from None
+    except SchemaError:
+        raise
+    except ValueError as error:
+        raise SchemaError(f"a header must be JSON: {_reason(error)}") from None
+    return members
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise SchemaError("a header must not have a member twice")
+    return members
+
+
+def _no_constant(word: str) -> object:
+    raise SchemaError(f"{word} is not JSON")
+
+
+def _plain(value: object) -> object:
+    if type(value) is Entry:
+        return [value.name, value.type, value.size, value.mtime, value.mode, value.extra]
+    raise TypeError(f"cannot write {value!r}")
+
+
+def _raw(value: object) -> object:
+    """Return *value* with every text that is not UTF-8 as ``{"raw": base64}``."""
+    if type(value) is Entry:
+        value = _plain(value)
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return {"raw": b2a_base64(value.encode("utf-8", "surrogateescape"), newline=False).decode()}
+    elif isinstance(value, list | tuple):
+        return [_raw(each) for each in value]
+    elif isinstance(value, dict):
+        return {name: _raw(each) for name, each in value.items()}
+    return value
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, NotBase64):
+        return "is not base64"
+    return "has half a surrogate pair" if isinstance(error, UnicodeError) else str(error)
+
+
+_scan = JSONDecoder(parse_constant=_no_constant).scan_once
+_scan_strictly = JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_distinct).scan_once
+_write = JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_plain
+).encode

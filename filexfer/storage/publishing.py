@@ -1,0 +1,215 @@
+"""Makes staged items appear under their names, as durably as was promised.
+
+``none``    each is renamed as soon as it is complete; the kernel writes it out when it likes.
+``file``    each was flushed before; it is renamed and its folder flushed.
+``batch``   group commit. Items gather under their temporary names; one flush of the file system
+            makes the contents of a group durable; then they are renamed; the next flush makes
+            their names durable; then they are settled. Flush k serves the contents of group k and
+            the names of group k-1, so there is one flush a group:
+
+    group 1:  gather | flush | rename |  flush  | settled
+    group 2:          gather          | (same)  | rename | flush | settled
+
+            A flush runs in a thread of its own while the next group is gathered. So even after
+            a power cut a name holds a whole file, old or new, and a settled file is there.
+
+A flush that failed is never tried again (the kernel may have dropped the data and call the next
+one a success): what it covered is reported as failed, and nothing more is taken.
+
+This module must not know the network.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from time import monotonic
+
+from filexfer.entry import LINK
+from filexfer.errors import FileError
+from filexfer.storage import system
+from filexfer.storage.policy import Choice
+from filexfer.storage.staged import FolderFinish, Result
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filexfer.storage.staged import Staged
+    from filexfer.storage.staging import Staging
+
+GROUP_ITEMS = 4096
+GROUP_FOLDERS = 128  # they stay open until their files are published
+GROUP_SECONDS = 1.0
+
+
+class Publisher:
+    """Takes staged items in order and settles them in order; for one thread.
+
+    Args:
+        staging: Where the items come from; says the durability.
+        settle: Is called with each item and what became of it.
+        tick: Is called about once a second while a flush is waited for.
+
+    """
+
+    def __init__(
+        self,
+        staging: Staging,
+        settle: Callable[[Staged | FolderFinish, Result], object],
+        tick: Callable[[], object],
+    ) -> None:
+        self._staging = staging
+        self._settle = settle
+        self._tick = tick
+        self._grouped = staging.durability == "batch"
+        self._gathering: list[Staged | FolderFinish] = []
+        self._began = 0.0  # when the first item of the group came
+        self._flushing: list[Staged | FolderFinish] = []
+        self._named: list[tuple[Staged | FolderFinish, Result]] = []
+        self._flush: _Flush | None = None
+        self._broken: FileError | None = None
+
+    def add(self, item: Staged | FolderFinish) -> None:
+        """Take an item; it may be settled before this returns."""
+        if self._broken:
+            self._fail(item)
+        elif not self._grouped:
+            self._settle(item, item.publish())
+        else:
+            if not self._gathering:
+                self._began = monotonic()
+            self._gathering.append(item)
+            if len(self._gathering) >= GROUP_ITEMS or len(self._staging.folders) > GROUP_FOLDERS:
+                self.advance(close_group=True, wait=self._flush is not None)
+
+    @property
+    def first_unsettled(self) -> int:
+        """The number of the first item that is not settled, or 0 if all are.
+
+        Items numbered 0 (folders that are finished) do not count.
+        """
+        for number in (
+            *(item.number for item, _ in self._named),
+            *(item.number for item in self._flushing),
+            *(item.number for item in self._gathering),
+        ):
+            if number:
+                return number
+        return 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is gathered or being flushed."""
+        return not (self._gathering or self._flushing or self._named)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds after which ``advance`` should be called again; None if nothing is to be done."""
+        if self._flush:
+            return 0.05
+        if self._gathering:
+            return max(0.0, self._began + GROUP_SECONDS - monotonic())
+        return None
+
+    def advance(self, *, close_group: bool = False, wait: bool = False) -> None:
+        """Go on with whatever is possible now.
+
+        Args:
+            close_group: Do not let the group gather any longer.
+            wait: Wait for a flush that is under way.
+
+        """
+        if self._flush and wait:
+            while not self._flush.wait(1.0):
+                self._tick()
+        if self._flush and self._flush.is_over:
+            self._after_flush(self._flush)
+        due = self._gathering and (close_group or monotonic() >= self._began + GROUP_SECONDS)
+        if not self._flush and (due or (self._named and close_group)):
+            self._flushing, self._gathering = self._gathering, []
+            self._flush = _Flush([*self._flushing, *(item for item, _ in self._named)])
+
+    def finish(self) -> None:
+        """Settle everything."""
+        while not self.is_idle:
+            self.advance(close_group=True, wait=True)
+
+    def _after_flush(self, flush: _Flush) -> None:
+        error = flush.join()
+        self._flush = None
+        named, self._named = self._named, []
+        flushed, self._flushing = self._flushing, []
+        if error:
+            self._broken = FileError.from_os(error, "")
+            for item, _ in named:  # published, but perhaps not for good
+                item.release()
+                self._settle(item, Result(Choice.REFUSE, self._broken))
+            for item in (*flushed, *self._gathering):
+                self._fail(item)
+            self._gathering = []
+            return
+        for item, result in named:
+            item.release()
+            self._settle(item, result)
+        for item in flushed:
+            item.folder.users += 1  # the next flush needs it open, after the item let go of it
+            self._named.append((item, item.publish()))
+
+    def _fail(self, item: Staged | FolderFinish) -> None:
+        if isinstance(item, FolderFinish):
+            item.release()
+        else:
+            item.discard()
+        self._settle(item, Result(Choice.REFUSE, self._broken))
+
+
+class _Flush:
+    """One flush, in a thread of its own: the file systems of all folders that the items lie in."""
+
+    def __init__(self, items: list[Staged | FolderFinish]) -> None:
+        self._error: OSError | None = None
+        self._items = items
+        self._thread = threading.Thread(target=self._run, name="filexfer-flush", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; return whether it is over."""
+        self._thread.join(seconds)
+        return self.is_over
+
+    def join(self) -> OSError | None:
+        """Wait until it is over; return the error if the disk failed."""
+        self._thread.join()
+        return self._error
+
+    def _run(self) -> None:
+        try:
+            if system.has_file_system_flush():
+                folders = {item.folder for item in self._items}
+                for fd in {os.fstat(folder.fd).st_dev: folder.fd for folder in folders}.values():
+                    system.flush_file_system(fd)
+            else:
+                self._one_by_one()
+        except OSError as error:
+            self._error = error
+
+    def _one_by_one(self) -> None:
+        for item in self._items:
+            if isinstance(item, FolderFinish) or item.entry.type == LINK:
+                continue
+            try:
+                fd = os.open(item.temporary, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=item.folder.fd)
+            except FileNotFoundError:
+                continue  # renamed: of the group before
+            try:
+                system.flush_descriptor(fd)
+            finally:
+                os.close(fd)
+        for folder in {item.folder for item in self._items}:
+            system.flush_descriptor(folder.fd)
+

@@ -1,0 +1,302 @@
+"""Reading a folder for one exchange: walking it, opening its files, reading the small ones whole.
+
+This module must not know who asks, or what becomes of the bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from filexfer import hashing, names
+from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Entry
+from filexfer.errors import Code, FileError
+from filexfer.storage.directories import Directories, locate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from filexfer.storage.directories import Directory
+
+PIECE = 2 << 20  # bytes read at a time from a large file
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not block us
+_FORMATS = {stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: LINK}
+
+
+class Reading:
+    """Access to the files below a root, for one thread; a context manager.
+
+    Args:
+        root: Descriptor of the root; stays the caller's.
+
+    """
+
+    def __init__(self, root: int) -> None:
+        self._folders = Directories(root)
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the folders that are open."""
+        self._folders.close()
+
+    def stat(self, name: str) -> Entry:
+        """Return what *name* is.
+
+        Raises:
+            FileError: if there is nothing of that name, or the name is bad.
+
+        """
+        if not name:
+            return _entry("", os.fstat(self._folders.get("").fd))
+        folder, part = self._locate(name)
+        try:
+            return _entry_in(folder, name, part)
+        except OSError as error:
+            raise FileError.from_os(error, name) from error
+        except UnicodeEncodeError:
+            raise FileError(Code.NOT_FOUND, name, "no such file or folder") from None
+
+    def walk(
+        self, name: str, report: Callable[[FileError], object], *, recursive: bool = True
+    ) -> Iterator[Entry]:
+        """Yield *name*, and if it is a folder all below it, a folder before what is in it.
+
+        Only the entries of one folder a level are held at a time.
+
+        Args:
+            name: Where to begin; if nothing is there, a FileError is raised.
+            report: Is called with what cannot be read; the walk goes on.
+            recursive: Whether to go down into the folders found.
+
+        """
+        first = self.stat(name)
+        if first.type != FOLDER:
+            yield first
+            return
+        levels = [[first]]
+        while levels:
+            if not levels[-1]:
+                levels.pop()
+                continue
+            folder = levels[-1].pop()
+            folder_name = folder.name  # the entry is the caller's once it is yielded
+            yield folder
+            if len(levels) > 1 and not recursive:
+                continue
+            below: list[Entry] = []
+            for entry in self._scan(folder_name, report):
+                if entry.type == FOLDER:
+                    below.append(entry)
+                else:
+                    yield entry
+            below.reverse()
+            levels.append(below)
+
+    def open(self, name: str) -> tuple[int, os.stat_result]:
+        """Open a regular file; return its descriptor, which is the caller's, and its status.
+
+        Raises:
+            FileError: if it is no regular file or cannot be opened.
+
+        """
+        folder, part = self._locate(name)
+        try:
+            fd = os.open(part, _OPEN, dir_fd=folder.fd)
+        except OSError as error:
+            raise FileError.from_os(error, name) from error
+        except UnicodeEncodeError:
+            raise FileError(Code.NOT_FOUND, name, "no such file or folder") from None
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise FileError(Code.NOT_REGULAR, name, "is not a regular file")
+        return fd, status
+
+    def read(self, entry: Entry, limit: int) -> bytes | None:
+        """Return a small file's bytes, all of one moment; its size and times go into *entry*.
+
+        Args:
+            entry: What a walk found; brought up to date if the file changed since.
+            limit: Bytes above which None is returned: the file is not small any more.
+
+        Raises:
+            FileError: if it cannot be read, or does not stop changing.
+
+        """
+        fd, status = self.open(entry.name)
+        try:
+            for _ in range(2):  # one silent retry
+                entry.size, entry.mtime = status.st_size, status.st_mtime_ns
+                if entry.size > limit:
+                    return None
+                data = os.pread(fd, entry.size + 1, 0)
+                status = os.fstat(fd)
+                if (
+                    len(data) == entry.size == status.st_size
+                    and status.st_mtime_ns == entry.mtime
+                ):
+                    return data
+        except OSError as error:
+            raise _unreadable(error, entry.name) from error
+        finally:
+            os.close(fd)
+        raise FileError(Code.CHANGED, entry.name, "changes while it is read")
+
+    def large(self, entry: Entry) -> LargeFile:
+        """Open a file to be read in pieces.
+
+        Raises:
+            FileError: as ``open`` does.
+
+        """
+        return LargeFile(self, entry)
+
+    def digest(self, name: str, algorithm: str, tick: Callable[[], object]) -> str:
+        """Return the digest of a file as ``algorithm:hex``; *tick* is called now and then."""
+        fd, _ = self.open(name)
+        made = hashing.new(algorithm)
+        view = memoryview(bytearray(PIECE))
+        try:
+            while got := os.readv(fd, [view]):
+                made.update(view[:got])
+                tick()
+        except OSError as error:
+            raise _unreadable(error, name) from error
+        finally:
+            os.close(fd)
+        return hashing.text(algorithm, made)
+
+    def _locate(self, name: str) -> tuple[Directory, str]:
+        above, part = locate(name)
+        return self._folders.get(above), part
+
+    def _scan(self, name: str, report: Callable[[FileError], object]) -> Iterator[Entry]:
+        prefix = name + "/" if name else ""
+        try:
+            folder = self._folders.get(name)
+        except FileError as error:
+            report(error)
+            return
+        folder.users += 1  # its descriptor stays needed for each entry's status
+        try:
+            with os.scandir(folder.fd) as found:
+                for each in found:
+                    part = each.name
+                    if part[:1] == "." and names.is_reserved(part):
+                        continue
+                    try:
+                        yield _entry_in(folder, prefix + part, part)
+                    except FileNotFoundError:
+                        continue  # removed meanwhile
+                    except OSError as error:
+                        report(FileError.from_os(error, prefix + part))
+        except OSError as error:
+            report(FileError.from_os(error, name))
+        finally:
+            folder.users -= 1
+
+
+class LargeFile:
+    """A file that is read in pieces, holes told apart.
+
+    Args:
+        reading: Opens it.
+        entry: What a walk found; brought up to date on opening.
+
+    """
+
+    def __init__(self, reading: Reading, entry: Entry) -> None:
+        self._fd, status = reading.open(entry.name)
+        entry.size, entry.mtime = status.st_size, status.st_mtime_ns
+        self.entry = entry
+        self.sparse = status.st_blocks * 512 < status.st_size
+        self._at = 0
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+    @property
+    def size(self) -> int:
+        """Bytes, as found on opening."""
+        return self.entry.size
+
+    def read_into(self, view: memoryview) -> int:
+        """Read the next bytes into *view*, up to the size the file had at first; 0 at its end.
+
+        Raises:
+            FileError: if the disk cannot read them.
+
+        """
+        room = min(len(view), self.entry.size - self._at)
+        if room <= 0:
+            return 0
+        try:
+            got = os.preadv(self._fd, [view[:room]], self._at)
+        except OSError as error:
+            raise _unreadable(error, self.entry.name) from error
+        self._at += got
+        return got
+
+    def hole(self, most: int) -> int:
+        """Skip a hole here, if there is one, and return its size, at most *most* bytes."""
+        if not self.sparse or self._at >= self.entry.size:
+            return 0
+        try:
+            data = os.lseek(self._fd, self._at, os.SEEK_DATA)
+        except OSError:  # nothing but a hole to the end; or the file system cannot tell
+            data = self.entry.size if self._is_at_hole() else self._at
+        size = min(data - self._at, most)
+        self._at += size
+        return size
+
+    def until_hole(self, most: int) -> int:
+        """Return how many bytes come before the next hole, at most *most*."""
+        if not self.sparse:
+            return most
+        try:
+            return min(os.lseek(self._fd, self._at, os.SEEK_HOLE) - self._at, most) or most
+        except OSError:
+            return most
+
+    def check_unchanged(self) -> None:
+        """Make sure that what was read is of one moment.
+
+        Raises:
+            FileError: if the file shrank, grew or was written to meanwhile.
+
+        """
+        status = os.fstat(self._fd)
+        if (status.st_size, status.st_mtime_ns) != (self.entry.size, self.entry.mtime):
+            raise FileError(Code.CHANGED, self.entry.name, "changed while it was read")
+
+    def _is_at_hole(self) -> bool:
+        try:
+            return os.lseek(self._fd, self._at, os.SEEK_HOLE) == self._at
+        except OSError:
+            return False
+
+
+def _entry_in(folder: Directory, name: str, part: str) -> Entry:
+    status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
+    entry = _entry(name, status)
+    if entry.type == LINK:
+        entry.extra = os.readlink(part, dir_fd=folder.fd)
+    return entry
+
+
+def _entry(name: str, status: os.stat_result) -> Entry:
+    kind = _FORMATS.get(stat.S_IFMT(status.st_mode), SPECIAL)
+    size = status.st_size if kind == FILE else 0
+    return Entry(name, kind, size, status.st_mtime_ns, status.st_mode & 0o777)
+
+
+def _unreadable(error: OSError, name: str) -> FileError:
+    found = FileError.from_os(error, name)
+    return found if found.code != Code.IO_ERROR else FileError(Code.UNREADABLE, name, found.text)

@@ -1,0 +1,239 @@
+"""Items that are complete under temporary names, and how each takes its place.
+
+A new name is taken by a rename that refuses to replace. Where the name is taken already, the
+decision and the deed happen under a lock on the file that has it, so that nothing changes between
+the look and the act; every process of filexfer keeps to that.
+
+This module must not know when items are published, or the network.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+
+from filexfer import names
+from filexfer.entry import LINK
+from filexfer.errors import Code, FileError
+from filexfer.storage import system
+from filexfer.storage.policy import Choice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.entry import Entry
+    from filexfer.storage.directories import Directory
+    from filexfer.storage.staging import Staging
+
+_TRIES = 100  # how often others may replace the target under our hands
+
+
+class Result:
+    """What became of an item.
+
+    Attributes:
+        choice: TAKE or REPLACE (it is published), IDENTICAL, SKIP, KEEP_BOTH or REFUSE.
+        error: Why it was refused or failed.
+        name: With KEEP_BOTH, the name it got.
+
+    """
+
+    __slots__ = ("choice", "error", "name")
+
+    def __init__(self, choice: Choice, error: FileError | None = None, name: str = "") -> None:
+        self.choice = choice
+        self.error = error
+        self.name = name
+
+    @classmethod
+    def failure(cls, code: str, name: str, text: str) -> Result:
+        """Return the result of an item that is not published."""
+        return cls(Choice.REFUSE, FileError(code, name, text))
+
+
+class Staged:
+    """A file or a link under a temporary name.
+
+    Args:
+        staging: Where it came in; has the policy.
+        folder: Where it lies; kept open until it is published or discarded.
+        temporary: Its name there.
+        part: The name it shall have.
+        entry: What it is; a file's digest is in ``extra``.
+
+    Attributes:
+        number: The item it is, for whoever publishes.
+
+    """
+
+    __slots__ = ("_staging", "entry", "folder", "number", "part", "temporary")
+
+    def __init__(
+        self, staging: Staging, folder: Directory, temporary: str, part: str, entry: Entry
+    ) -> None:
+        self._staging = staging
+        self.number = 0
+        self.folder = folder
+        self.temporary = temporary
+        self.part = part
+        self.entry = entry
+        folder.users += 1
+
+    def publish(self) -> Result:
+        """Let it take its place, and say how that went; it is gone from its temporary name."""
+        try:
+            result = self._rename()
+            if self._staging.durability == "file":
+                system.flush_descriptor(self.folder.fd)
+        except FileError as error:
+            return Result(Choice.REFUSE, error)
+        except OSError as error:
+            return Result(Choice.REFUSE, FileError.from_os(error, self.entry.name))
+        return result
+
+    def discard(self) -> None:
+        """Remove it; it was not wanted or not good."""
+        self.release()
+        try:
+            os.unlink(self.temporary, dir_fd=self.folder.fd)
+        except OSError:
+            pass  # it stays hidden, and the next sweep finds it
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        self.folder.users -= 1
+
+    def _rename(self) -> Result:
+        try:
+            system.rename_exclusive(self.folder.fd, self.temporary, self.part)
+        except FileExistsError:
+            return self._where_taken()
+        except BaseException:
+            self.discard()
+            raise
+        self.release()
+        return _TAKEN
+
+    def _where_taken(self) -> Result:
+        """Decide about a name that is taken, and do it, without a gap between."""
+        try:
+            for _ in range(_TRIES):
+                with _Locked(self.folder.fd, self.part) as lock:
+                    result = self._decide() if lock.is_current else None
+                if result:
+                    return result
+            return self._failure(Code.IO_ERROR, "keeps being replaced by others")
+        finally:
+            self.discard()
+
+    def _decide(self) -> Result | None:
+        """Return the result; None if the name became free meanwhile and is to be tried again."""
+        existing = self._staging.find(self.entry.name)
+        if existing is None:
+            try:
+                system.rename_exclusive(self.folder.fd, self.temporary, self.part)
+            except FileExistsError:
+                return None
+            return _TAKEN
+        decision = self._staging.policy.decide(self.entry, existing, self._digest_of_existing)
+        if decision.choice is Choice.REPLACE:
+            fd = self.folder.fd
+            os.rename(self.temporary, self.part, src_dir_fd=fd, dst_dir_fd=fd)
+            return _REPLACED
+        if decision.choice is Choice.KEEP_BOTH:
+            return self._keep_beside()
+        if decision.choice is Choice.REFUSE:
+            return self._failure(decision.code, decision.text)
+        return Result(decision.choice)
+
+    def _digest_of_existing(self) -> str:
+        return self._staging.digest(self.entry.name, self.entry.extra.partition(":")[0])
+
+    def _keep_beside(self) -> Result:
+        """Take the name that is derived from the contents."""
+        if self.entry.type == LINK:
+            return self._failure(Code.EXISTS, "exists and differs")
+        part = names.derived(self.part, self.entry.extra)
+        name = names.join(self.entry.name.rpartition("/")[0], part)
+        try:
+            system.rename_exclusive(self.folder.fd, self.temporary, part)
+        except FileExistsError:
+            algorithm = self.entry.extra.partition(":")[0]
+            if self._staging.digest(name, algorithm) == self.entry.extra:
+                return Result(Choice.IDENTICAL)
+            return self._failure(Code.EXISTS, f"{names.shown(part)} exists and differs")
+        return Result(Choice.KEEP_BOTH, None, name)
+
+    def _failure(self, code: str, text: str) -> Result:
+        return Result.failure(code, self.entry.name, text)
+
+
+class FolderFinish:
+    """Mode and time of a folder, to be set when all in it is published.
+
+    Attributes:
+        number: Always 0: the folder itself was settled when it was made.
+
+    """
+
+    __slots__ = ("_may_change_mode", "entry", "folder", "number")
+
+    def __init__(self, folder: Directory, entry: Entry, *, may_change_mode: bool) -> None:
+        self.number = 0
+        self.folder = folder
+        self.entry = entry
+        self._may_change_mode = may_change_mode or folder.made
+        folder.users += 1
+
+    def publish(self) -> Result:
+        """Set them, and say how that went."""
+        fd = self.folder.fd
+        mode = self.entry.mode & 0o777 & ~system.umask()
+        try:
+            if self._may_change_mode and stat.S_IMODE(os.fstat(fd).st_mode) & 0o777 != mode:
+                os.fchmod(fd, mode)
+            os.utime(fd, ns=(self.entry.mtime, self.entry.mtime))
+        except OSError as error:
+            return Result(Choice.REFUSE, FileError.from_os(error, self.entry.name))
+        except OverflowError:
+            return Result.failure(Code.IO_ERROR, self.entry.name, "its time is out of range")
+        finally:
+            self.release()
+        return _TAKEN
+
+    def discard(self) -> None:
+        """Leave the folder as it is."""
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the folder."""
+        self.folder.users -= 1
+
+
+class _Locked:
+    """An exclusive lock on the file that has a name now; links and unreadable files have none."""
+
+    def __init__(self, folder: int, part: str) -> None:
+        self._folder = folder
+        self._part = part
+        self._fd = -1
+        self.is_current = True
+
+    def __enter__(self) -> _Locked:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self._part, flags, dir_fd=self._folder)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            now = os.stat(self._part, dir_fd=self._folder, follow_symlinks=False)
+            self.is_current = os.path.samestat(now, os.fstat(self._fd))
+        except OSError:
+            pass  # gone, a link, or unreadable: decided without a lock
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+_TAKEN = Result(Choice.TAKE)
+_REPLACED = Result(Choice.REPLACE)

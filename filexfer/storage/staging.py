@@ -1,0 +1,288 @@
+"""Writing files under temporary names, beside the names they will get.
+
+A temporary file lies in its target's own folder, so that one rename publishes it. While it is
+there, its folder is claimed (see ``Directory.claim``); what a killed process left behind is
+recognised by its name, never listed or served, and removed by the next process that writes
+there and finds no claim.
+
+This module must not know the network, nor when staged files are published.
+"""
+
+from __future__ import annotations
+
+import os
+
+from filexfer import names
+from filexfer.entry import FILE, FOLDER, LINK, Entry
+from filexfer.errors import Code, FileError
+from filexfer.storage import reservations, system
+from filexfer.storage.directories import Directories, locate
+from filexfer.storage.policy import Choice, Decision
+from filexfer.storage.reading import Reading
+from filexfer.storage.staged import FolderFinish, Staged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filexfer.storage.directories import Directory
+    from filexfer.storage.folder import Folder
+    from filexfer.storage.policy import Policy
+
+LARGE = 16 << 20  # bytes from which free space is looked at before a file is taken
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Staging:
+    """The receiving end of one exchange, for one thread; a context manager.
+
+    Args:
+        folder: Where everything goes.
+        policy: What to do with names that are taken.
+        durability: ``none``, ``batch`` or ``file``.
+
+    """
+
+    def __init__(self, folder: Folder, policy: Policy, durability: str = "batch") -> None:
+        self.folder = folder
+        self.policy = policy
+        self.durability = durability
+        one_by_one = durability == "batch" and not system.has_file_system_flush()
+        self.folders = Directories(
+            folder.fd, making=True, durable=durability == "file" or one_by_one
+        )
+        self._reading = Reading(folder.fd)
+        self._prefix = names.RESERVED + os.urandom(12).hex()
+        self._count = 0
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._reading.close()
+        self.folders.close()
+
+    def find(self, name: str) -> Entry | None:
+        """Return what has the name now."""
+        try:
+            return self._reading.stat(name)
+        except FileError as error:
+            if error.code in (Code.NOT_FOUND, Code.NOT_A_FOLDER):
+                return None
+            raise
+
+    def judge(self, offered: Entry, tick: Callable[[], object]) -> Decision:
+        """Say what would happen to *offered*, without doing it.
+
+        Args:
+            offered: With its digest in ``extra``, if it is known.
+            tick: Is called now and then while a digest is computed.
+
+        """
+        try:
+            existing = self.find(offered.name)
+            decision = self.policy.decide(
+                offered,
+                existing,
+                lambda: self._reading.digest(
+                    offered.name, offered.extra.partition(":")[0], tick
+                ),
+            )
+        except FileError as error:
+            return Decision(Choice.REFUSE, error.code, error.text)
+        if decision.choice is Choice.IDENTICAL and existing and offered.type == FOLDER:
+            wanted = (offered.mode & ~system.umask(), offered.mtime)
+            if (existing.mode, existing.mtime) != wanted:
+                return Decision(Choice.TAKE)
+        return decision
+
+    def small(self, entry: Entry, data: bytes | memoryview) -> Staged:
+        """Write a file whose bytes are all at hand and verified.
+
+        Raises:
+            FileError: if it cannot be written; nothing of it is left.
+
+        """
+        draft = self.begin(entry)
+        try:
+            draft.write(data)
+        except FileError:
+            draft.discard()
+            raise
+        return draft.finish(entry)
+
+    def begin(self, entry: Entry) -> Draft:
+        """Begin a file.
+
+        Args:
+            entry: Name, permission bits, and the size if it is known, else 0.
+
+        Raises:
+            FileError: if it cannot be made, or there is no space for it.
+
+        """
+        name = entry.name
+        above, part = locate(name)
+        folder = self._claimed(above)
+        reserved = self._reserve(folder, entry) if entry.size >= LARGE else 0
+        temporary = self._temporary()
+        try:
+            fd = os.open(temporary, _CREATE, entry.mode & 0o777, dir_fd=folder.fd)
+        except OSError as error:
+            self.folder.reservations.add(-reserved)
+            raise FileError.from_os(error, name) from error
+        return Draft(self, Staged(self, folder, temporary, part, entry), fd, reserved)
+
+    def link(self, entry: Entry) -> Staged:
+        """Make a symbolic link; its target is in ``entry.extra``.
+
+        Raises:
+            FileError: if it cannot be made, or could lead out of the root.
+
+        """
+        above, part = locate(entry.name)
+        if not names.link_stays_inside(entry.name, entry.extra):
+            raise FileError(
+                Code.DENIED, entry.name, "the link leads out of the folder and is not made"
+            )
+        folder = self._claimed(above)
+        staged = Staged(self, folder, self._temporary(), part, entry)
+        try:
+            os.symlink(entry.extra, staged.temporary, dir_fd=folder.fd)
+            times = (entry.mtime, entry.mtime)
+            os.utime(staged.temporary, ns=times, dir_fd=folder.fd, follow_symlinks=False)
+        except OSError as error:
+            staged.discard()
+            raise FileError.from_os(error, entry.name) from error
+        return staged
+
+    def make_folder(self, entry: Entry) -> FolderFinish:
+        """Make a folder, if it is missing; its mode and time come last.
+
+        Raises:
+            FileError: if it cannot be made, or something else has the name.
+
+        """
+        folder = self.folders.make(entry.name, entry.mode & 0o777 | 0o700)
+        return FolderFinish(folder, entry, may_change_mode=self.policy.may_overwrite)
+
+    def digest(self, name: str, algorithm: str) -> str:
+        """Return the digest of what is there."""
+        return self._reading.digest(name, algorithm, _no_tick)
+
+    def _claimed(self, name: str) -> Directory:
+        folder = self.folders.get(name)
+        if not folder.claimed:
+            if not folder.made and self.folder.is_first_visit(folder.fd):
+                folder.sweep()
+            folder.claim()
+        return folder
+
+    def _temporary(self) -> str:
+        self._count += 1
+        return f"{self._prefix}{self._count:08x}.part"
+
+    def _reserve(self, folder: Directory, entry: Entry) -> int:
+        ledger = self.folder.reservations
+        ledger.add(entry.size)
+        if ledger.total() > reservations.free_bytes(folder.fd):
+            ledger.add(-entry.size)
+            raise FileError(Code.NO_SPACE, entry.name, "no space left on the disk for its size")
+        return entry.size
+
+
+class Draft:
+    """A file being written.
+
+    It ends with ``finish`` as a verified temporary file, or with ``discard`` as nothing.
+    """
+
+    __slots__ = ("_at", "_fd", "_holes", "_reserved", "_staged", "_staging")
+
+    def __init__(self, staging: Staging, staged: Staged, fd: int, reserved: int) -> None:
+        self._staging = staging
+        self._staged = staged
+        self._fd = fd
+        self._reserved = reserved
+        self._at = 0
+        self._holes = False
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append *data*.
+
+        Raises:
+            FileError: if the disk does not take it.
+
+        """
+        size = len(data)
+        try:
+            done = os.write(self._fd, data)
+            while done < size:
+                done += os.write(self._fd, data[done:])
+        except OSError as error:
+            raise FileError.from_os(error, self._staged.entry.name) from error
+        self._at += size
+        if self._reserved:
+            self._give_back(min(size, self._reserved))
+
+    def skip(self, size: int) -> None:
+        """Append *size* zero bytes as a hole."""
+        try:
+            self._at = os.lseek(self._fd, size, os.SEEK_CUR)
+        except OSError as error:
+            raise FileError.from_os(error, self._staged.entry.name) from error
+        self._holes = True
+
+    def finish(self, entry: Entry) -> Staged:
+        """Set the time, close, and return it ready to be published.
+
+        Raises:
+            FileError: if that fails; nothing of it is left.
+
+        """
+        fd = self._fd
+        try:
+            if self._holes:
+                os.ftruncate(fd, self._at)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+            if self._staging.durability == "file":
+                system.flush_descriptor(fd)
+            self._fd = -1
+            os.close(fd)
+        except (OSError, OverflowError) as error:
+            self.discard()
+            if isinstance(error, OverflowError):
+                raise FileError(Code.IO_ERROR, entry.name, "its time is out of range") from None
+            raise FileError.from_os(error, entry.name) from error
+        self._give_back(self._reserved)
+        return self._staged
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        if self._fd >= 0:
+            try:
+                os.close(self._fd)
+            except OSError:
+                pass  # its bytes are not wanted
+            self._fd = -1
+        self._give_back(self._reserved)
+        self._staged.discard()
+
+    def _give_back(self, size: int) -> None:
+        if size:
+            self._reserved -= size
+            self._staging.folder.reservations.add(-size)
+
+
+def entry_of_file(name: str, size: int, mtime: int, mode: int, digest: str = "") -> Entry:
+    """Return the entry of a file."""
+    return Entry(name, FILE, size, mtime, mode, digest)
+
+
+def entry_of_link(name: str, target: str, mtime: int) -> Entry:
+    """Return the entry of a symbolic link."""
+    return Entry(name, LINK, 0, mtime, 0o777, target)
+
+
+def _no_tick() -> None:
+    pass

@@ -1,0 +1,128 @@
+"""The system calls that Python does not offer, and what stands in for them elsewhere.
+
+This module must not know why anybody renames or flushes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from functools import cache
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ctypes import CDLL
+
+native = True  # False makes the plain stand-ins do all the work; the tests try both
+
+_RENAME_NOREPLACE = 1  # <linux/fs.h>
+_RENAME_EXCL = 4  # <sys/stdio.h> of macOS
+# The file system, or the kernel, has no such operation.
+_MISSING = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@cache
+def _library() -> CDLL:
+    import ctypes  # noqa: PLC0415 - costs 2 ms that a command that only sends does not need
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@cache
+def _exclusive_rename() -> Callable[[int, bytes, bytes], int] | None:
+    """Return the system's rename that refuses to replace, if it has one."""
+    name, flag = {
+        "linux": ("renameat2", _RENAME_NOREPLACE),
+        "darwin": ("renameatx_np", _RENAME_EXCL),
+    }.get(sys.platform, ("", 0))
+    call = getattr(_library(), name, None) if name else None
+    if call is None:
+        return None
+    from ctypes import get_errno  # noqa: PLC0415 - as above
+
+    def rename(folder: int, old: bytes, new: bytes) -> int:
+        return 0 if call(folder, old, folder, new, flag) == 0 else get_errno()
+
+    return rename
+
+
+def rename_exclusive(folder: int, old: str, new: str) -> None:
+    """Rename *old* to *new* within the folder that is open as *folder*, never replacing.
+
+    Raises:
+        FileExistsError: if *new* is there.
+        OSError: as the system says.
+
+    """
+    if native and (rename := _exclusive_rename()):
+        error = rename(folder, os.fsencode(old), os.fsencode(new))
+        if not error:
+            return
+        if error not in _MISSING:
+            raise OSError(error, os.strerror(error))
+    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    os.unlink(old, dir_fd=folder)
+
+
+def has_file_system_flush() -> bool:
+    """Tell whether ``flush_file_system`` can do its work here."""
+    return native and sys.platform == "linux"
+
+
+def flush_file_system(descriptor: int) -> bool:
+    """Make all that was written to the file system of *descriptor* durable.
+
+    Returns:
+        Whether there is such a call here; if not, each file must be flushed by itself.
+
+    Raises:
+        OSError: if the disk failed; the data may be lost, and trying again would hide it.
+
+    """
+    if not has_file_system_flush():
+        return False
+    if _library().syncfs(descriptor) == 0:
+        return True
+    from ctypes import get_errno  # noqa: PLC0415 - as above
+
+    error = get_errno()
+    if error == errno.ENOSYS:
+        return False
+    raise OSError(error, os.strerror(error))
+
+
+def flush_descriptor(descriptor: int) -> None:
+    """Make one file or folder durable.
+
+    Raises:
+        OSError: if the disk failed.
+
+    """
+    if sys.platform == "darwin":  # fsync leaves data in the drive's cache there
+        import fcntl  # noqa: PLC0415 - only here
+
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _MISSING:
+                raise
+        else:
+            return
+    os.fsync(descriptor)
+
+
+@cache
+def umask() -> int:
+    """Return the umask of the process, as it was when first asked for."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass  # no such file on this system
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

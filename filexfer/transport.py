@@ -1,0 +1,191 @@
+"""Moves bytes through one non-blocking socket, in the clear or inside TLS.
+
+Both classes offer the same few calls, none of which waits. ``Tls`` keeps OpenSSL away from the
+socket (memory buffers between them): one thread moves both directions, calls move more than the
+16 KiB of a TLS record, and no TLS object is ever used by two threads, which OpenSSL forbids.
+
+This module must not know frames, messages or time.
+"""
+
+from __future__ import annotations
+
+from filexfer.errors import ConnectionLost, TrustError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from typing import Protocol
+
+    class Transport(Protocol):
+        """What a connection needs of a socket."""
+
+        @property
+        def unsent(self) -> bool:
+            """Whether bytes taken by ``send`` still wait for room in the socket."""
+
+        def receive_into(self, view: memoryview) -> int:
+            """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
+
+        def send(self, view: memoryview) -> int:
+            """Take bytes from *view*; 0 if the socket has no room."""
+
+        def push(self) -> bool:
+            """Hand waiting bytes to the socket; True if none are left."""
+
+        def shake_hands(self) -> bool:
+            """Go on with the handshake; True when it is done."""
+
+
+BLOCKED = -1
+_TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a time
+
+
+class Plain:
+    """A socket as it is."""
+
+    unsent = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._receive = sock.recv_into
+        self._send = sock.send
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
+        try:
+            return self._receive(view)
+        except BlockingIOError:
+            return BLOCKED
+        except OSError as error:
+            raise _lost(error) from error
+
+    def send(self, view: memoryview) -> int:
+        """Take bytes from *view*; 0 if the socket has no room."""
+        try:
+            return self._send(view)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _lost(error) from error
+
+    def push(self) -> bool:
+        """Return True: nothing ever waits here."""
+        return True
+
+    def shake_hands(self) -> bool:
+        """Return True: there is nothing to agree on."""
+        return True
+
+
+class Tls:
+    """A socket with TLS over it.
+
+    Args:
+        sock: Connected and non-blocking.
+        context: With certificate and key at the server, with what is trusted at the client.
+        server_side: Which of the two this is.
+        hostname: At the client, the name that the certificate must have, if the context checks it.
+
+    """
+
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, hostname: str = ""
+    ) -> None:
+        import ssl  # noqa: PLC0415 - costs 11 ms that only TLS needs
+
+        self._ssl = ssl
+        self._plain = Plain(sock)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side, None if server_side else hostname or None
+        )
+        self._cipher = memoryview(bytearray(_TLS_PIECE))
+        self._waiting = memoryview(b"")
+
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes taken by ``send`` still wait for room in the socket."""
+        return bool(self._waiting) or self._outgoing.pending > 0
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
+        got = 0
+        while got < len(view):
+            try:
+                got += self._object.read(len(view) - got, view[got:])  # type: ignore[arg-type] # a view is a buffer
+            except self._ssl.SSLWantReadError:
+                if got:
+                    break
+                state = self._take_in()
+                if state <= 0:
+                    return state
+            except (self._ssl.SSLZeroReturnError, self._ssl.SSLEOFError):
+                break
+            except self._ssl.SSLError as error:
+                raise _tls_failed(error) from error
+        return got
+
+    def send(self, view: memoryview) -> int:
+        """Take bytes from *view*; 0 if the socket has no room."""
+        if not self.push() or not view:
+            return 0
+        try:
+            taken = self._object.write(view[:_TLS_PIECE])  # type: ignore[arg-type] # a view is a buffer
+        except self._ssl.SSLError as error:
+            raise _tls_failed(error) from error
+        self.push()
+        return taken
+
+    def push(self) -> bool:
+        """Hand waiting bytes to the socket; True if none are left."""
+        while True:
+            if not self._waiting:
+                if not self._outgoing.pending:
+                    return True
+                self._waiting = memoryview(self._outgoing.read())
+            sent = self._plain.send(self._waiting)
+            if not sent:
+                return False
+            self._waiting = self._waiting[sent:]
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; True when it is done.
+
+        Raises:
+            TrustError: if the two sides cannot agree.
+            ConnectionLost: if the socket ends before they have (a port probe does that).
+
+        """
+        while True:
+            try:
+                self._object.do_handshake()
+            except self._ssl.SSLWantReadError:
+                self.push()
+                state = self._take_in()
+                if state == BLOCKED:
+                    return False
+                if state == 0:
+                    raise ConnectionLost("the connection ended during the TLS handshake") from None
+            except self._ssl.SSLError as error:
+                self.push()  # the alert that tells the other side
+                raise _tls_failed(error) from error
+            else:
+                self.push()
+                return True
+
+    def _take_in(self) -> int:
+        got = self._plain.receive_into(self._cipher)
+        if got > 0:
+            self._incoming.write(self._cipher[:got])
+        elif got == 0:
+            self._incoming.write_eof()
+        return got
+
+
+def _lost(error: OSError) -> ConnectionLost:
+    return ConnectionLost(f"the connection was lost: {error.strerror or error}")
+
+
+def _tls_failed(error: ssl.SSLError) -> TrustError:
+    return TrustError(f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}")
