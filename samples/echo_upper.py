@@ -19,6 +19,7 @@ Without texts the client sends the lines of its standard input. Ctrl-C ends the 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -41,24 +42,24 @@ def decode(frame: bytes | None) -> str:
     raise ValueError("the frame holds no text" if frame else "the connection was closed")
 
 
-def serve_client(conn: socket.socket, peer: str) -> None:
+def serve_client(conn: socket.socket, peer: object) -> None:
     """Answer one TCP client until it leaves, properly or not."""
     with conn:
         try:
             while (frame := framing.read_frame(conn)) is not None:
                 conn.sendall(encode(decode(frame).upper()))
         except (OSError, ValueError, RecursionError) as error:  # the last: JSON nested too deeply
-            print(f"{peer}: {error}", file=sys.stderr, flush=True)
+            print(f"{peer}: {error}", file=sys.stderr)
 
 
 def serve_tcp(sock: socket.socket, *, one_at_a_time: bool) -> None:
     """Answer TCP clients, all at once or one after another."""
     while True:
-        conn, (host, port) = sock.accept()
-        work = threading.Thread(target=serve_client, args=(conn, f"{host}:{port}"), daemon=True)
-        work.start()
-        if one_at_a_time:
-            work.join()
+        with contextlib.suppress(ConnectionAbortedError):  # the client left before its turn
+            work = threading.Thread(target=serve_client, args=sock.accept(), daemon=True)
+            work.start()
+            if one_at_a_time:
+                work.join()
 
 
 def serve_udp(sock: socket.socket) -> None:
@@ -68,7 +69,7 @@ def serve_udp(sock: socket.socket) -> None:
         try:
             sock.sendto(data.decode(errors="replace").upper().encode(), peer)
         except OSError as error:  # upper case can be longer, and then too long for a datagram
-            print(f"{peer[0]}:{peer[1]}: {error}", file=sys.stderr, flush=True)
+            print(f"{peer}: {error}", file=sys.stderr)
 
 
 def run(sock: socket.socket, args: argparse.Namespace) -> None:
@@ -86,7 +87,7 @@ def run(sock: socket.socket, args: argparse.Namespace) -> None:
     sock.bind((args.host, args.port))
     if not args.udp:
         sock.listen()
-    print(f"listening on {args.host}:{sock.getsockname()[1]}", file=sys.stderr, flush=True)
+    print(f"listening on {args.host}:{sock.getsockname()[1]}", file=sys.stderr)
     if args.udp:
         serve_udp(sock)
     else:

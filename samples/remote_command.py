@@ -2,8 +2,8 @@
 
 What the tutorials get wrong: their server runs whatever arrives with shell=True. Whoever reaches
 its port owns the machine: never expose it. This one is on the loopback address only (which every
-user of the machine reaches), has no shell, runs only what is in ALLOWED, and stops what is too long
-in time or output. Request and answer are JSON frames. The output follows as it is, its length as
+user of the machine reaches), has no shell, runs only what is in ALLOWED, and stops what takes too
+long or prints too much. Requests and answers are JSON frames. The output's length comes before it:
 - text: digits, whose end nothing marks, so the server waits for "ready" before it goes on;
 - length: four bytes, which need no waiting but have room for nothing else;
 - json: "size" in the answer, a header with room for anything.

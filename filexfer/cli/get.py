@@ -1,0 +1,61 @@
+"""``filexfer get``: download files and folders.
+
+This module must not know how anything is transferred.
+"""
+
+from __future__ import annotations
+
+from filexfer import UsageError, address
+from filexfer.cli import options, output
+from filexfer.names import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+EPILOG = """\
+examples:
+  filexfer get fx://127.0.0.1/report.pdf .          a file into this folder
+  filexfer get fx://127.0.0.1/photos backup/        a folder, as backup/photos
+  filexfer get fx://127.0.0.1/photos/ backup        what is in it, into 'backup'
+  filexfer get fx://127.0.0.1/x.tar - | tar x       to standard output
+
+A second run fetches only what is missing or has changed.
+"""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "remotes", nargs="+", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH"
+    )
+    parser.add_argument("destination", metavar="DST", help="a file, a folder, or -")
+    options.add_transfer(parser)
+    options.add_durability(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Download, and return the exit code."""
+    if arguments.destination != "-" and address.is_remote(arguments.destination):
+        raise UsageError(
+            f"{shown(arguments.destination)} is remote; "
+            f"a local file of that name is ./{shown(arguments.destination)}"
+        )
+    remotes = [address.parse(text) for text in arguments.remotes]
+    servers = {(remote.host, remote.port) for remote in remotes}
+    if len(servers) > 1:
+        raise UsageError("all sources must be on one server")
+    names = [
+        remote.path + "/" if remote.is_folder and remote.path else remote.path
+        for remote in remotes
+    ]
+    report = output.report_for(arguments)
+    choices = options.options_from(arguments)
+    with options.client_for(remotes[0], arguments) as client:
+        if arguments.destination != "-":
+            client.get(names, arguments.destination, choices, report)
+        elif len(names) > 1:
+            raise UsageError("only one file can go to standard output")
+        else:
+            client.get_stream(names[0], 1, choices, report)
+    return output.conclude(report, quiet=arguments.quiet)

@@ -1,0 +1,66 @@
+"""``filexfer ls``: list what is on a server.
+
+This module must not know how a listing travels.
+"""
+
+from __future__ import annotations
+
+import time
+
+from filexfer import address
+from filexfer.cli import options
+from filexfer.names import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from filexfer import Entry
+
+EPILOG = """\
+examples:
+  filexfer ls fx://127.0.0.1/              the names in the folder that is served
+  filexfer ls -l fx://127.0.0.1/inbox      with permissions, size and time
+  filexfer ls -R fx://127.0.0.1/inbox      with all that is below
+
+A folder's name ends in a slash. Characters that could confuse a terminal are escaped.
+"""
+
+_LETTERS = {"folder": "d", "link": "l", "special": "?"}
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("remote", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH")
+    parser.add_argument(
+        "-l", "--long", action="store_true", help="with permissions, size in bytes and time"
+    )
+    parser.add_argument("-R", "--recursive", action="store_true", help="with all that is below")
+    options.add_connection(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Print the listing, and return the exit code."""
+    remote = address.parse(arguments.remote)
+    with options.client_for(remote, arguments) as client:
+        entries = client.list(remote.path, recursive=arguments.recursive)
+        if not arguments.recursive:
+            entries = iter(sorted(entries, key=lambda entry: entry.name))
+        for entry in entries:
+            print(_line(entry) if arguments.long else _name(entry))
+    return 0
+
+
+def _name(entry: Entry) -> str:
+    return shown(entry.name) + ("/" if entry.type == "folder" else "")
+
+
+def _line(entry: Entry) -> str:
+    bits = "".join(
+        letter if entry.mode >> shift & 1 else "-"
+        for shift, letter in zip(range(8, -1, -1), "rwxrwxrwx", strict=True)
+    )
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.mtime // 1_000_000_000))
+    target = f" -> {shown(entry.extra)}" if entry.type == "link" else ""
+    letter = _LETTERS.get(entry.type, "-")
+    return f"{letter}{bits} {entry.size:>14} {moment} {_name(entry)}{target}"

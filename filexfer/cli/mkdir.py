@@ -1,0 +1,39 @@
+"""``filexfer mkdir``: make folders on a server.
+
+This module must not know how a request travels.
+"""
+
+from __future__ import annotations
+
+from filexfer import ExitCode, FileError, address
+from filexfer.cli import options, output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+EPILOG = """\
+examples:
+  filexfer mkdir fx://127.0.0.1/inbox/2026   with its missing parents; fine if it is there
+"""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "remotes", nargs="+", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH"
+    )
+    options.add_connection(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Make the folders, and return the exit code."""
+    code = ExitCode.OK
+    for remote in [address.parse(text) for text in arguments.remotes]:
+        with options.client_for(remote, arguments) as client:
+            try:
+                client.make_folder(remote.path)
+            except FileError as error:
+                output.say(f"filexfer: {error}")
+                code = ExitCode.SOME_FAILED
+    return code

@@ -1,0 +1,132 @@
+"""Options that several commands share, and what they become in the library.
+
+This module must not know what the commands do.
+"""
+
+from __future__ import annotations
+
+from filexfer import Client, Options
+from filexfer.hashing import ALGORITHMS, DEFAULT
+from filexfer.options import DURABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from filexfer.address import Remote
+
+
+def add_connection(parser: ArgumentParser) -> None:
+    """Add how a server is talked to."""
+    group = parser.add_argument_group("connection")
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="for connecting, and for any wait without progress (default: 60)",
+    )
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        help="talk to another machine without encryption; who can read or change what is on "
+        "the way, can read or change the files",
+    )
+
+
+def add_transfer(parser: ArgumentParser) -> None:
+    """Add how files are transferred."""
+    add_connection(parser)
+    exists = parser.add_argument_group(
+        "if a file exists (identical ones are always skipped)"
+    ).add_mutually_exclusive_group()
+    for flag, word, text in (
+        ("--overwrite", "overwrite", "replace it (default: that file fails, the rest goes on)"),
+        ("--update", "update", "replace it if ours is newer"),
+        ("--skip-existing", "skip", "keep it"),
+        ("--keep-both", "keep-both", "store ours beside it, as name~digest"),
+    ):
+        exists.add_argument(
+            flag, action="store_const", const=word, dest="if_exists", default="error", help=text
+        )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "-c",
+        "--checksum",
+        action="store_true",
+        help="compare existing files by digest, not by size and time",
+    )
+    how.add_argument(
+        "--hash",
+        choices=ALGORITHMS,
+        default=DEFAULT,
+        help=f"verify by this hash; {DEFAULT}, the default, finds every damage, but only sha256 "
+        "and blake2b resist somebody who forges files",
+    )
+    how.add_argument(
+        "-j",
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="connections that share the work (default: 1)",
+    )
+    how.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help="tries after a lost connection without a newly confirmed file (default: 3)",
+    )
+    how.add_argument("-r", "--recursive", action="store_true", help=_hidden())
+    add_verbosity(parser)
+
+
+def add_durability(parser: ArgumentParser) -> None:
+    """Add what a confirmation promises."""
+    parser.add_argument(
+        "--durability",
+        choices=DURABILITIES,
+        default="batch",
+        help="what survives a power cut: 'batch' (default): every file that is reported as done; "
+        "'file': the same, flushed one by one; 'none': what the system has written by then",
+    )
+
+
+def add_verbosity(parser: ArgumentParser) -> None:
+    """Add how much is said."""
+    group = parser.add_argument_group("messages").add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    group.add_argument("-v", "--verbose", action="store_true", help="name every file")
+
+
+def client_for(remote: Remote, arguments: Namespace) -> Client:
+    """Return a client for the server of *remote*."""
+    return Client(
+        remote.host, remote.port, timeout=arguments.timeout, insecure=arguments.insecure
+    )
+
+
+def options_from(arguments: Namespace) -> Options:
+    """Return how files are transferred."""
+    return Options(
+        if_exists=arguments.if_exists,
+        checksum=arguments.checksum,
+        algorithm=arguments.hash,
+        durability=getattr(arguments, "durability", "batch"),
+        jobs=arguments.jobs,
+        retries=arguments.retries,
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def _hidden() -> str:
+    from argparse import SUPPRESS  # noqa: PLC0415 - loaded by now
+
+    return SUPPRESS  # folders are always taken whole; the flag is a habit from other programs

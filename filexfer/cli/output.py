@@ -1,0 +1,108 @@
+"""What people see of a transfer: a bar where there is a terminal, and a summary at the end.
+
+Everything in here goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from filexfer.errors import ExitCode
+from filexfer.names import shown
+from filexfer.report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from tqdm import tqdm
+
+
+def report_for(arguments: Namespace) -> Report:
+    """Return a report that is shown as the options and the terminal ask for."""
+    report = Report()
+    if arguments.verbose:
+        report.on_file = _name_file
+    if not arguments.quiet and not arguments.verbose and sys.stderr.isatty():
+        report.on_progress = _Bar()
+    return report
+
+
+def conclude(report: Report, *, quiet: bool) -> int:
+    """Name what failed, sum up, and return the exit code."""
+    if isinstance(report.on_progress, _Bar):
+        report.on_progress.close()
+    for warning in report.warnings if not quiet else ():
+        say(f"filexfer: {warning}; passed over")
+    for failure in report.failures:
+        say(f"filexfer: {failure}")
+    if report.failed > len(report.failures):
+        say(f"filexfer: and {report.failed - len(report.failures)} more failed")
+    if not quiet:
+        say(summary(report))
+    return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
+
+
+def summary(report: Report) -> str:
+    """Return what happened, in one line."""
+    text = f"{count(report.files, 'file')}, {size(report.bytes)} in {report.seconds:.1f} s"
+    if report.bytes and report.seconds:
+        text += f" ({size(report.rate)}/s)"
+    if report.skipped:
+        text += f", {report.skipped} skipped"
+    if report.failed:
+        text += f", {report.failed} failed"
+    return f"{text} -> {shown(report.destination)}"
+
+
+def say(text: str) -> None:
+    """Print a line to standard error."""
+    print(text, file=sys.stderr)
+
+
+def count(number: int, noun: str) -> str:
+    """Return *number* with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(number: float) -> str:
+    """Return a number of bytes with a decimal unit."""
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
+        if value < 999.95 or unit == "PB":
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError  # the loop returns
+
+
+def _name_file(name: str, result: str, number: int) -> None:
+    if not result.startswith("failed"):
+        say(f"{result:9} {size(number):>9}  {shown(name)}")
+
+
+class _Bar:
+    """A bar of bytes; its total grows while the source is still being walked."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, report: Report) -> None:
+        """Bring the bar up to date."""
+        if self._bar is None:
+            from tqdm import tqdm  # noqa: PLC0415 - costs 37 ms, only for those who see it
+
+            self._bar = tqdm(
+                unit="B", unit_scale=True, leave=False, dynamic_ncols=True, file=sys.stderr
+            )
+        bar = self._bar
+        bar.total = max(report.found_bytes - report.skipped_bytes, report.moved) or None
+        bar.set_postfix_str(
+            f"{report.files}/{report.found} files" if report.found else f"{report.files} files",
+            refresh=False,
+        )
+        bar.update(report.moved - bar.n)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
