@@ -16,7 +16,6 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filexfer.client import Client as Client
-    from filexfer.options import Options as Options
     from filexfer.entry import Entry as Entry
     from filexfer.errors import ConnectionLost as ConnectionLost
     from filexfer.errors import ExitCode as ExitCode
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
+    from filexfer.options import Options as Options
     from filexfer.report import Report as Report
     from filexfer.server import Server as Server
 

@@ -1,8 +1,6 @@
 """Lets ``python -m filexfer`` do what the command ``filexfer`` does."""
 
-import sys
-
-from filexfer.cli import main
+from filexfer.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -59,7 +59,9 @@ def parse(text: str) -> Remote:
         host, port = _host_and_port(authority, text)
         return Remote(host, port, _decoded(path))
     if not is_remote(text):
-        raise UsageError(f"{shown(text)} is a local path; a remote one is HOST:PATH or fx://HOST/PATH")
+        raise UsageError(
+            f"{shown(text)} is a local path; a remote one is HOST:PATH or fx://HOST/PATH"
+        )
     if text.startswith("["):
         host, _, path = text[1:].partition("]:")
     else:
@@ -72,7 +74,10 @@ def parse(text: str) -> Remote:
 def format_url(host: str, port: int, path: str, *, is_folder: bool) -> str:
     """Return an address as ``fx://``, which ``parse`` understands."""
     port_text = "" if port == DEFAULT_PORT else f":{port}"
-    if path and not path.replace("/", "").replace(".", "").replace("-", "").replace("_", "").isalnum():
+    if (
+        path
+        and not path.replace("/", "").replace(".", "").replace("-", "").replace("_", "").isalnum()
+    ):
         from urllib.parse import quote  # noqa: PLC0415 - seldom needed
 
         if not path.isprintable() or any(character in path for character in "%#? "):

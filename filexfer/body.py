@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from filexfer.connection import Connection
     from filexfer.entry import Entry
     from filexfer.protocol import Trailer
-    from filexfer.storage.staging import Draft, Staged, Staging
+    from filexfer.storage.contract import Item, Target, Writer
 
 _ZEROS = memoryview(bytes(1 << 20))
 
@@ -53,10 +53,10 @@ class LargeBody:
         self._moved = moved
         self._hash = hashing.new(algorithm)
         self._size = 0
-        self._draft: Draft | None = None
+        self._draft: Writer | None = None
         self._error: FileError | None = None
 
-    def begin(self, staging: Staging, *, sparse: bool) -> None:
+    def begin(self, staging: Target, *, sparse: bool) -> None:
         """Open the temporary file; a sparse one may need less space than its size."""
         entry = self._entry
         wanted = entry_of_file(entry.name, 0 if sparse else entry.size, entry.mtime, entry.mode)
@@ -73,7 +73,7 @@ class LargeBody:
         """Take in a body in parts, up to its end."""
         self._guarded(lambda buffer: self._parts(connection, buffer))
 
-    def finish(self, digest: str) -> Staged:
+    def finish(self, digest: str) -> Item:
         """Verify the body and return the temporary file.
 
         Raises:
@@ -92,7 +92,7 @@ class LargeBody:
         staged.entry = entry
         return staged
 
-    def finish_by(self, trailer: Trailer) -> Staged:
+    def finish_by(self, trailer: Trailer) -> Item:
         """Verify by the trailer of a body in parts, and return the temporary file.
 
         Raises:

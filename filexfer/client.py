@@ -6,10 +6,9 @@ This module must not know command lines or terminals.
 from __future__ import annotations
 
 import os
-import random
 import time
 
-from filexfer import protocol, requests, transfer
+from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
 from filexfer.dial import Door
 from filexfer.entry import FOLDER
@@ -28,7 +27,6 @@ from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.sources import Source
 from filexfer.storage.folder import Folder
-from filexfer.storage.stream import StreamSource, StreamTarget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,14 +116,16 @@ class Client:
             UsageError: if there are no sources.
 
         """
+        from filexfer import upload  # noqa: PLC0415 - half of the start-up time
+
         paths = [os.fspath(source) for source in sources]
         if not paths:
             raise UsageError("there is nothing to put")
         options, report = options or Options(), report or Report()
-        upload = Upload(paths, [os.path.isdir(path) for path in paths], destination)
-        there = self._request(lambda connection: _known(connection, upload.questions), options)
-        names = upload.resolve(there)
-        landed, is_folder = upload.landed
+        mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
+        there = self._request(lambda connection: _known(connection, mapping.questions), options)
+        names = mapping.resolve(there)
+        landed, is_folder = mapping.landed
         report.destination = self.url(landed, is_folder=is_folder)
         storages: dict[str, Folder] = {}
         sources_found: list[Source] = []
@@ -141,7 +141,7 @@ class Client:
             def once(connection: Connection) -> None:
                 for error in missing:
                     report.fail(error)
-                transfer.put(self._door, connection, sources_found, options, report)
+                upload.put(self._door, connection, sources_found, options, report)
 
             def lost() -> bool:
                 for source in sources_found:
@@ -182,6 +182,8 @@ class Client:
             LocalError: if *destination* cannot be used.
 
         """
+        from filexfer import download  # noqa: PLC0415 - half of the start-up time
+
         wanted = list(names)
         if not wanted:
             raise UsageError("there is nothing to get")
@@ -212,7 +214,7 @@ class Client:
                 report.fail(error)
             if targets:
                 with Folder(root or ".", make=True) as folder:
-                    transfer.get(self._door, connection, folder, targets, options, report)
+                    download.get(self._door, connection, folder, targets, options, report)
 
         self._retrying(once, options, report, lambda: True)
         report.finish()
@@ -236,15 +238,19 @@ class Client:
             report: To watch while it runs.
 
         """
+        from filexfer import upload  # noqa: PLC0415 - half of the start-up time
+
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
         options, report = options or Options(), report or Report()
+        from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
+
         stream = StreamSource(fd)
         source = Source(stream, "", name.strip("/"), fresh=True)
         report.destination = self.url(name.strip("/"))
         alone = Options(if_exists=options.if_exists, algorithm=options.algorithm)
         self._retrying(
-            lambda connection: transfer.put(self._door, connection, [source], alone, report),
+            lambda connection: upload.put(self._door, connection, [source], alone, report),
             options,
             report,
             lambda: not stream.was_read,
@@ -274,11 +280,14 @@ class Client:
             LocalError: if the descriptor takes no more.
 
         """
+        from filexfer import download  # noqa: PLC0415 - half of the start-up time
+        from filexfer.storage.stream import StreamTarget  # noqa: PLC0415 - as above
+
         options, report = options or Options(), report or Report()
         target = StreamTarget(fd)
         report.destination = "standard output"
         self._retrying(
-            lambda connection: transfer.get_stream(
+            lambda connection: download.get_stream(
                 connection, name.strip("/"), target, options, report
             ),
             options,
@@ -365,13 +374,20 @@ class Client:
                 if isinstance(error, NetworkError) or not isinstance(error, FileError):
                     self._drop()
                 raise
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, no secret
+            time.sleep(_pause(tries))
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection:
             connection.close()
+
+
+def _pause(tries: int) -> float:
+    """Return the seconds before the next try, spread so that clients do not come all at once."""
+    from random import uniform  # noqa: PLC0415 - seldom needed
+
+    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
+    return longest * uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def _known(connection: Connection, names: list[str]) -> dict[str, Entry | None]:

@@ -23,10 +23,8 @@ from filexfer.errors import (
     ProtocolError,
     RefusedError,
     TimedOut,
-    TrustError,
 )
 from filexfer.framing import LENGTH
-from filexfer.names import shown
 from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX
 from filexfer.transport import BLOCKED, Plain, Tls
 
@@ -35,7 +33,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from filexfer.protocol import Message, State
+    from filexfer.protocol import State
+    from filexfer.schema import Message
     from filexfer.transport import Transport
 
 BUFFER = 256 << 10  # bytes taken in at a time; grows to hold a plain body

@@ -99,8 +99,10 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
         ConnectionLost: if none of its addresses answers; says why.
 
     """
+    # An ASCII name given as bytes spares the loading of the tables for other scripts.
+    name = host.encode() if host.isascii() else host
     try:
-        return socket.create_connection((host, port), timeout)
+        return socket.create_connection((name, port), timeout)  # type: ignore[arg-type] # see above
     except socket.gaierror as error:
         raise NetworkError(f"the host {shown(host)} is not known: {error.strerror}") from error
     except TimeoutError as error:

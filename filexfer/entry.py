@@ -29,7 +29,7 @@ class Entry:
 
     __slots__ = ("extra", "mode", "mtime", "name", "size", "type")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - positional, because millions are made
+    def __init__(
         self,
         name: str,
         type: str,  # noqa: A002 - the word of the wire

@@ -52,9 +52,7 @@ class Upload:
 
     """
 
-    def __init__(
-        self, paths: Sequence[str], are_folders: Sequence[bool], destination: str
-    ) -> None:
+    def __init__(self, paths: Sequence[str], are_folders: Sequence[bool], destination: str) -> None:
         self._target = destination.strip("/")
         self._into = (
             needs_folder(paths, destination)
@@ -121,8 +119,6 @@ class Placement:
             if target is not None:
                 return "/".join([target, *reversed(rest)] if target else rest[::-1])
             if not folder:
-                raise IntegrityError(
-                    f"the server sent {shown(wire_name)}, which was not asked for"
-                )
+                raise IntegrityError(f"the server sent {shown(wire_name)}, which was not asked for")
             folder, _, part = folder.rpartition("/")
             rest.append(part)

@@ -129,7 +129,7 @@ def link_stays_inside(name: str, target: str, root: str = "") -> bool:
 
 
 def shown(text: str, limit: int = SHOWN_MAX) -> str:
-    """Return *text* fit for a terminal or a log: one line, nothing that moves the cursor.
+    r"""Return *text* fit for a terminal or a log: one line, nothing that moves the cursor.
 
     Control and formatting characters and bytes that are not UTF-8 become escapes such as
     ``\\x1b``; what is longer than *limit* characters is cut and ends in ``...``.

@@ -81,10 +81,17 @@ one: the answer is a ``file`` frame with its hash and a plain body, or ``error``
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from filexfer import framing, schema
-from filexfer.entry import Entry
-from filexfer.errors import Code, ConnectionLost, NetworkError, ProtocolError, RefusedError, TimedOut
+from filexfer.errors import (
+    Code,
+    ConnectionLost,
+    NetworkError,
+    ProtocolError,
+    RefusedError,
+    TimedOut,
+)
 from filexfer.names import shown
 from filexfer.schema import (
     Algorithm,
@@ -100,6 +107,9 @@ from filexfer.schema import (
     Time,
     Word,
 )
+
+if TYPE_CHECKING:
+    from filexfer.entry import Entry
 
 VERSION = 1
 FRAME_MAX = framing.MAX_FRAME
@@ -129,7 +139,7 @@ class Welcome(Message, kind="welcome"):
 
 
 class Stat(Message, kind="stat"):
-    """Client: what is *name*?"""
+    """Client: say what *name* is."""
 
     name: Name
 
@@ -236,7 +246,7 @@ class Trailer(Message, kind="trailer"):
 
 
 class Ask(Message, kind="ask"):
-    """Sender: which of these are wanted?"""
+    """Sender: say which of these are wanted."""
 
     entries: list[Entry]
 

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filexfer.connection import Connection
-    from filexfer.protocol import Ask, File, Folder, Link, Message, Unsent
+    from filexfer.protocol import Ask, File, Folder, Link, Unsent
     from filexfer.report import Report
+    from filexfer.schema import Message
+    from filexfer.storage.contract import Item, Target
     from filexfer.storage.policy import Decision
-    from filexfer.storage.publishing import Result
-    from filexfer.storage.staging import FolderFinish, Staged, Staging
+    from filexfer.storage.staged import Result
 
 _LETTERS = {
     Choice.TAKE: protocol.SEND,
@@ -64,7 +65,7 @@ class Receiver:
     def __init__(
         self,
         connection: Connection,
-        staging: Staging,
+        staging: Target,
         report: Report,
         place: Callable[[str], str] = str,
     ) -> None:
@@ -73,7 +74,7 @@ class Receiver:
         self._report = report
         self._place = place
         self._publisher = Publisher(staging, self._settle, self._tick)
-        self._open_folders: list[tuple[str, FolderFinish]] = []
+        self._open_folders: list[tuple[str, Item]] = []
         self._item = 0  # the number of the last item that came
         self.held_folders: list[Folder] | None = None  # if set, folders are only collected
         self._told_received = self._told_done = 0
@@ -120,7 +121,7 @@ class Receiver:
         self._exchange = False
         outcome: list[tuple[str, FileError | None]] = []
 
-        def settle(item: Staged | FolderFinish, result: Result) -> None:
+        def settle(_: Item, result: Result) -> None:
             outcome.append((_RESULTS[result.choice], result.error))
 
         self._publisher = Publisher(self._staging, settle, lambda: None)
@@ -165,7 +166,7 @@ class Receiver:
             staged.number = self._item
             self._publisher.add(staged)
 
-    def _receive(self, message: File, name: str) -> Staged:
+    def _receive(self, message: File, name: str) -> Item:
         """Receive a file's body, verified, as a temporary file.
 
         Raises:
@@ -185,12 +186,12 @@ class Receiver:
             body = self._large(message, name, hashing.algorithm_of(message.hash))
             body.receive_plain(self._connection, size)
             return body.finish(message.hash)
-        body = self._connection.body(size)
+        data = self._connection.body(size)
         self._report.move(size)
-        if self._digest(body, message.hash) != message.hash:
+        if self._digest(data, message.hash) != message.hash:
             raise mismatch(name)
         entry = entry_of_file(name, size, message.mtime, message.mode, message.hash)
-        return self._staging.small(entry, body)
+        return self._staging.small(entry, data)
 
     def _digest(self, body: memoryview, announced: str) -> str:
         if not announced.startswith(hashing.DEFAULT):
@@ -285,7 +286,7 @@ class Receiver:
 
     # Settling
 
-    def _settle(self, item: Staged | FolderFinish, result: Result) -> None:
+    def _settle(self, item: Item, result: Result) -> None:
         """Count what became of an item, and reply if that is not simply ``stored``."""
         entry = item.entry
         if result.error:

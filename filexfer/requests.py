@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.entry import Entry
-    from filexfer.protocol import Message
+    from filexfer.schema import Message
 
     Answer = TypeVar("Answer", bound=Message)
 

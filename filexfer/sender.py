@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.entry import Entry
-    from filexfer.protocol import Answer, Done, Message, Outcome, Received
+    from filexfer.protocol import Answer, Done, Outcome, Received
     from filexfer.report import Report
-    from filexfer.sources import File, Readable, Reader
+    from filexfer.schema import Message
+    from filexfer.storage.contract import OpenFile, Readable, Reader
 
 WINDOW_ITEMS = 16_384  # items sent that are not settled
 WINDOW_BYTES = 256 << 20  # bytes sent that are not verified
@@ -263,7 +264,7 @@ class Sender:
             self._connection.post(data)
         self._report.move(entry.size)
 
-    def _send_large(self, offer: Offer, file: File) -> None:
+    def _send_large(self, offer: Offer, file: OpenFile) -> None:
         """Send a file in parts; a failure on the way ends it at the next part."""
         entry = file.entry
         self._number(offer, entry.size)

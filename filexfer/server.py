@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import select
 import socket
 import threading
@@ -24,6 +23,7 @@ from filexfer.storage.folder import Folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     import ssl
     from collections.abc import Iterable
     from typing import Self
@@ -70,7 +70,7 @@ class Server:
 
     """
 
-    def __init__(  # noqa: PLR0913 - each has a default
+    def __init__(
         self,
         folder: str | os.PathLike[str] | Folder = ".",
         host: str = "127.0.0.1",

@@ -28,13 +28,14 @@ from filexfer.sender import Sender
 from filexfer.sources import Source, walk
 from filexfer.storage.policy import Policy
 from filexfer.storage.reading import LargeFile
+from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filexfer.connection import Connection
-    from filexfer.protocol import Message
+    from filexfer.schema import Message
     from filexfer.storage.folder import Folder
 
 READ, LIST, CREATE, OVERWRITE, DELETE = "read", "list", "create", "overwrite", "delete"
@@ -224,44 +225,44 @@ class Session:
             raise ProtocolError(f"if_exists is none of {', '.join(IF_EXISTS)}")
         policy = self._policy(message.if_exists, checksum=message.checksum)
         report = Report()
-        with self._folder.staging(policy, self._durability) as staging:
+        with Staging(self._folder, policy, self._durability) as staging:
             Receiver(self._connection, staging, report).run()
         logger.info(
             "%s put %d files, %d bytes, %d skipped, %d failed",
-            self._connection.peer, report.files, report.bytes, report.skipped, report.failed,
+            self._connection.peer,
+            report.files,
+            report.bytes,
+            report.skipped,
+            report.failed,
         )
 
     def _get(self, message: protocol.Get) -> None:
         if not message.share < message.shares:
             raise ProtocolError("share must be below shares")
         report = Report()
-        sender = Sender(
-            self._connection, report, algorithm=message.hash, tell_unsent=True
-        )
-        sources = [
-            Source(self._folder, name, name, fresh=message.fresh) for name in message.names
-        ]
-        offers = walk(
-            sources, report, sender.fail, share=message.share, shares=message.shares
-        )
+        sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
+        sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
+        offers = walk(sources, report, sender.fail, share=message.share, shares=message.shares)
         sender.run(offers)
         logger.info(
             "%s got %d files, %d bytes, %d skipped, %d failed",
-            self._connection.peer, report.files, report.bytes, report.skipped, report.failed,
+            self._connection.peer,
+            report.files,
+            report.bytes,
+            report.skipped,
+            report.failed,
         )
 
     # Plain clients
 
     def _store(self, message: protocol.Store) -> None:
-        with self._folder.staging(self._policy(), self._durability) as staging:
+        with Staging(self._folder, self._policy(), self._durability) as staging:
             result, error = Receiver(self._connection, staging, Report()).store(message)
         if error:
             self._refuse(error)
             return
         self._connection.send(
-            protocol.Stored(
-                name=message.name, size=message.size, hash=message.hash, result=result
-            )
+            protocol.Stored(name=message.name, size=message.size, hash=message.hash, result=result)
         )
         logger.info("%s put %s, %d bytes", self._connection.peer, shown(message.name), message.size)
 

@@ -14,64 +14,10 @@ from filexfer.names import join, link_stays_inside
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Protocol
 
     from filexfer.entry import Entry
     from filexfer.report import Report
-
-    class File(Protocol):
-        """An open file that is read in pieces."""
-
-        entry: Entry
-        sparse: bool
-
-        @property
-        def size(self) -> int | None:
-            """Bytes, or None if that is not known before the end."""
-
-        def read_into(self, view: memoryview) -> int:
-            """Read the next bytes; 0 at the end."""
-
-        def hole(self, most: int) -> int:
-            """Skip a hole, if there is one here, and return its size."""
-
-        def until_hole(self, most: int) -> int:
-            """Return how many bytes come before the next hole."""
-
-        def check_unchanged(self) -> None:
-            """Raise FileError if what was read is not of one moment."""
-
-        def close(self) -> None:
-            """Close it."""
-
-    class Reader(Protocol):
-        """Access to files, for one thread."""
-
-        def walk(
-            self, name: str, report: Callable[[FileError], object], *, recursive: bool = True
-        ) -> Iterator[Entry]:
-            """Yield *name* and all below it."""
-
-        def stat(self, name: str) -> Entry:
-            """Return what *name* is."""
-
-        def read(self, entry: Entry, limit: int) -> bytes | None:
-            """Return a small file's bytes, or None if it is larger than *limit*."""
-
-        def large(self, entry: Entry) -> File:
-            """Open a file to be read in pieces."""
-
-        def digest(self, name: str, algorithm: str, tick: Callable[[], object]) -> str:
-            """Return a file's digest."""
-
-        def close(self) -> None:
-            """Let go of what is open."""
-
-    class Readable(Protocol):
-        """A storage that can be read."""
-
-        def reading(self) -> Reader:
-            """Return access for one thread."""
+    from filexfer.storage.contract import Readable
 
 
 class Source:

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     import ssl
+    from collections.abc import Callable
     from typing import Protocol
 
     class Transport(Protocol):
@@ -100,6 +101,8 @@ class Tls:
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side, None if server_side else hostname or None
         )
+        # With a buffer it returns a count, which its declared type does not say.
+        self._read: Callable[[int, memoryview], int] = self._object.read  # type: ignore[assignment]
         self._cipher = memoryview(bytearray(_TLS_PIECE))
         self._waiting = memoryview(b"")
 
@@ -113,7 +116,7 @@ class Tls:
         got = 0
         while got < len(view):
             try:
-                got += self._object.read(len(view) - got, view[got:])  # type: ignore[arg-type] # a view is a buffer
+                got += self._read(len(view) - got, view[got:])
             except self._ssl.SSLWantReadError:
                 if got:
                     break
@@ -131,7 +134,7 @@ class Tls:
         if not self.push() or not view:
             return 0
         try:
-            taken = self._object.write(view[:_TLS_PIECE])  # type: ignore[arg-type] # a view is a buffer
+            taken = self._object.write(view[:_TLS_PIECE])
         except self._ssl.SSLError as error:
             raise _tls_failed(error) from error
         self.push()
@@ -188,4 +191,6 @@ def _lost(error: OSError) -> ConnectionLost:
 
 
 def _tls_failed(error: ssl.SSLError) -> TrustError:
-    return TrustError(f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}")
+    return TrustError(
+        f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}"
+    )

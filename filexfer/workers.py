@@ -81,8 +81,8 @@ class _Parent:
                 pid, status = os.wait()
             except ChildProcessError:
                 break
-            slot = self._slots.pop(pid, None)
-            if slot is None or self._signals:
+            slot = self._slots.pop(pid, -1)
+            if slot < 0 or self._signals:
                 continue
             logger.error("a worker ended (%s)", _how(status))
             if not self._may_replace():

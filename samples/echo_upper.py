@@ -6,8 +6,7 @@ What the tutorials get wrong:
 - An empty message puts no bytes on a TCP connection, so both sides wait for ever. Here the frame
   of an empty text has bytes all the same. An empty datagram is sent as it is.
 - A client that vanishes ends the server (ConnectionResetError). Here it ends its connection only.
-- A silent client keeps all others waiting. Here each client has a thread of its own;
-  --one-at-a-time shows the old way, one client after another.
+- A silent client keeps all others waiting, as --one-at-a-time shows. Here each has a thread.
 - A restarted server fails with "Address already in use": the side that closes a TCP connection
   first keeps it for about a minute in the state TIME_WAIT, and its port counts as in use.
   SO_REUSEADDR allows the port all the same, though not a second server beside the first.

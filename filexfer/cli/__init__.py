@@ -10,12 +10,9 @@ takes 8 ms, most of it shared with json.
 
 from __future__ import annotations
 
-import os
 import sys
-from importlib import import_module
 
 from filexfer import __version__
-from filexfer.errors import ExitCode, FilexferError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["--version"], ["-V"]):  # before anything is loaded
         print(f"filexfer {__version__}")
-        return ExitCode.OK
+        return 0
+    from filexfer.errors import ExitCode, FilexferError  # noqa: PLC0415 - see above
+
     try:
         return _run(words)
     except FilexferError as error:
@@ -71,24 +70,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("filexfer: interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout = None  # nothing is left to be flushed at the exit
         return ExitCode.OK
+
+
+def console() -> None:
+    """Run the command of this process, and end it.
+
+    It ends without Python's own clearing away, which takes as long as half a start and has nothing
+    to clear: every file and connection is closed by then.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            code = code or 1  # what was printed did not arrive: the disk is full, say
+    from os import _exit  # noqa: PLC0415 - loaded by Python itself
+
+    _exit(code)
 
 
 def _run(words: list[str]) -> int:
     import argparse  # noqa: PLC0415 - see the module's text
+    from functools import partial  # noqa: PLC0415 - loaded by then
+    from importlib import import_module  # noqa: PLC0415 - as above
 
+    # Without a width, argparse loads shutil (and with it bz2 and lzma) to find it out.
+    formatter = partial(argparse.RawDescriptionHelpFormatter, width=_terminal_width())
     if not words or words[0] not in COMMANDS:
         parser = argparse.ArgumentParser(
             prog="filexfer",
             description="Fast, verified file transfer: a server offers a folder, "
             "a client uploads and downloads files and trees.",
             epilog=EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=formatter,
         )
-        parser.add_argument(
-            "-V", "--version", action="version", version=f"filexfer {__version__}"
-        )
+        parser.add_argument("-V", "--version", action="version", version=f"filexfer {__version__}")
         commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
         for name, text in COMMANDS.items():
             commands.add_parser(name, help=text)
@@ -98,13 +117,25 @@ def _run(words: list[str]) -> int:
         prog=f"filexfer {words[0]}",
         description=COMMANDS[words[0]].capitalize() + ".",
         epilog=command.__doc__ and command.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=formatter,
         allow_abbrev=False,
     )
     command.configure(parser)
     code: int = command.run(parser.parse_args(words[1:]))
     sys.stdout.flush()
     return code
+
+
+def _terminal_width() -> int:
+    from os import environ, get_terminal_size  # noqa: PLC0415 - loaded by then
+
+    columns = environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns) - 2
+    try:
+        return max(40, get_terminal_size(1).columns - 2)
+    except OSError:  # standard output is no terminal
+        return 78
 
 
 def _say(text: str) -> None:

@@ -46,8 +46,7 @@ def run(arguments: Namespace) -> int:
     if len(servers) > 1:
         raise UsageError("all sources must be on one server")
     names = [
-        remote.path + "/" if remote.is_folder and remote.path else remote.path
-        for remote in remotes
+        remote.path + "/" if remote.is_folder and remote.path else remote.path for remote in remotes
     ]
     report = output.report_for(arguments)
     choices = options.options_from(arguments)

@@ -102,9 +102,7 @@ def add_verbosity(parser: ArgumentParser) -> None:
 
 def client_for(remote: Remote, arguments: Namespace) -> Client:
     """Return a client for the server of *remote*."""
-    return Client(
-        remote.host, remote.port, timeout=arguments.timeout, insecure=arguments.insecure
-    )
+    return Client(remote.host, remote.port, timeout=arguments.timeout, insecure=arguments.insecure)
 
 
 def options_from(arguments: Namespace) -> Options:

@@ -14,6 +14,7 @@ from filexfer.report import Report
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import NoReturn
 
     from tqdm import tqdm
 
@@ -84,17 +85,11 @@ class _Bar:
     """A bar of bytes; its total grows while the source is still being walked."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def __call__(self, report: Report) -> None:
         """Bring the bar up to date."""
-        if self._bar is None:
-            from tqdm import tqdm  # noqa: PLC0415 - costs 37 ms, only for those who see it
-
-            self._bar = tqdm(
-                unit="B", unit_scale=True, leave=False, dynamic_ncols=True, file=sys.stderr
-            )
-        bar = self._bar
+        bar = self._bar = self._bar or _new_bar()
         bar.total = max(report.found_bytes - report.skipped_bytes, report.moved) or None
         bar.set_postfix_str(
             f"{report.files}/{report.found} files" if report.found else f"{report.files} files",
@@ -106,3 +101,12 @@ class _Bar:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _new_bar() -> tqdm[NoReturn]:
+    from tqdm import tqdm  # noqa: PLC0415 - costs 37 ms, only for those who see it
+
+    bar: tqdm[NoReturn] = tqdm(
+        unit="B", unit_scale=True, leave=False, dynamic_ncols=True, file=sys.stderr
+    )
+    return bar

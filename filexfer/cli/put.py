@@ -36,7 +36,9 @@ def run(arguments: Namespace) -> int:
     remote = address.parse(arguments.remote)
     for source in arguments.sources:
         if source != "-" and address.is_remote(source):
-            raise UsageError(f"{shown(source)} is remote; a local file of that name is ./{shown(source)}")
+            raise UsageError(
+                f"{shown(source)} is remote; a local file of that name is ./{shown(source)}"
+            )
     if "-" in arguments.sources and len(arguments.sources) > 1:
         raise UsageError("standard input (-) can only be put alone")
     report = output.report_for(arguments)

@@ -145,9 +145,7 @@ class Directories:
             except OSError as error:
                 raise FileError.from_os(error, name) from error
             except UnicodeEncodeError:
-                raise FileError(
-                    Code.BAD_NAME, name, "this system cannot write the name"
-                ) from None
+                raise FileError(Code.BAD_NAME, name, "this system cannot write the name") from None
             if made:
                 parent.users += 1
                 folder = self.get(name)

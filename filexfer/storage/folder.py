@@ -15,13 +15,10 @@ from filexfer.errors import Code, FileError, LocalError
 from filexfer.storage.directories import Directories
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations
-from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from filexfer.storage.policy import Policy
 
 
 class Folder:
@@ -39,7 +36,7 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str] = ".", *, make: bool = False) -> None:
-        self.path = os.path.abspath(path)  # noqa: PTH100 - no other part of pathlib is needed
+        self.path = os.path.abspath(path)
         try:
             if make:
                 os.makedirs(self.path, exist_ok=True)
@@ -66,10 +63,6 @@ class Folder:
     def reading(self) -> Reading:
         """Return access for one exchange that sends."""
         return Reading(self.fd)
-
-    def staging(self, policy: Policy, durability: str) -> Staging:
-        """Return access for one exchange that receives."""
-        return Staging(self, policy, durability)
 
     def find(self, name: str) -> Entry | None:
         """Return what *name* is, or None if there is nothing.

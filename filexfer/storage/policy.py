@@ -64,9 +64,7 @@ class Policy:
         self.may_overwrite = may_overwrite
         self.may_read = may_read
 
-    def decide(
-        self, offered: Entry, existing: Entry | None, digest: Callable[[], str]
-    ) -> Decision:
+    def decide(self, offered: Entry, existing: Entry | None, digest: Callable[[], str]) -> Decision:
         """Say what happens to *offered*.
 
         Args:
@@ -88,23 +86,17 @@ class Policy:
             return _WANT_DIGEST
         return _IDENTICAL if same else self._different(offered, existing)
 
-    def _same(
-        self, offered: Entry, existing: Entry, digest: Callable[[], str]
-    ) -> bool | None:
+    def _same(self, offered: Entry, existing: Entry, digest: Callable[[], str]) -> bool | None:
         """Tell whether the two are identical; None if that takes the digest of the one offered."""
-        if offered.type != existing.type:
-            return False
-        if offered.type == LINK:
+        if offered.type == existing.type == LINK:
             return offered.extra == existing.extra
-        if offered.type != FILE or offered.size != existing.size:
+        if not offered.type == existing.type == FILE or offered.size != existing.size:
             return False
         if not self.checksum and same_time(offered.mtime, existing.mtime):
             return True
         if not self.may_read or self.if_exists == "skip":
             return False
-        if not offered.extra:
-            return None
-        return offered.extra == digest()
+        return offered.extra == digest() if offered.extra else None
 
     def _different(self, offered: Entry, existing: Entry) -> Decision:
         if self.if_exists == "skip":
@@ -119,7 +111,9 @@ class Policy:
             if self.may_overwrite:
                 return _REPLACE
             return Decision(
-                Choice.REFUSE, Code.DENIED, "exists and differs; this server does not let you overwrite"
+                Choice.REFUSE,
+                Code.DENIED,
+                "exists and differs; this server does not let you overwrite",
             )
         return Decision(Choice.REFUSE, Code.EXISTS, "exists and differs")
 

@@ -25,18 +25,16 @@ import os
 import threading
 from time import monotonic
 
-from filexfer.entry import LINK
 from filexfer.errors import FileError
 from filexfer.storage import system
 from filexfer.storage.policy import Choice
-from filexfer.storage.staged import FolderFinish, Result
+from filexfer.storage.staged import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from filexfer.storage.staged import Staged
-    from filexfer.storage.staging import Staging
+    from filexfer.storage.contract import Item, Target
 
 GROUP_ITEMS = 4096
 GROUP_FOLDERS = 128  # they stay open until their files are published
@@ -55,22 +53,22 @@ class Publisher:
 
     def __init__(
         self,
-        staging: Staging,
-        settle: Callable[[Staged | FolderFinish, Result], object],
+        staging: Target,
+        settle: Callable[[Item, Result], object],
         tick: Callable[[], object],
     ) -> None:
         self._staging = staging
         self._settle = settle
         self._tick = tick
         self._grouped = staging.durability == "batch"
-        self._gathering: list[Staged | FolderFinish] = []
+        self._gathering: list[Item] = []
         self._began = 0.0  # when the first item of the group came
-        self._flushing: list[Staged | FolderFinish] = []
-        self._named: list[tuple[Staged | FolderFinish, Result]] = []
+        self._flushing: list[Item] = []
+        self._named: list[tuple[Item, Result]] = []
         self._flush: _Flush | None = None
         self._broken: FileError | None = None
 
-    def add(self, item: Staged | FolderFinish) -> None:
+    def add(self, item: Item) -> None:
         """Take an item; it may be settled before this returns."""
         if self._broken:
             self._fail(item)
@@ -153,21 +151,18 @@ class Publisher:
             item.release()
             self._settle(item, result)
         for item in flushed:
-            item.folder.users += 1  # the next flush needs it open, after the item let go of it
+            item.hold()  # the next flush needs its folder open
             self._named.append((item, item.publish()))
 
-    def _fail(self, item: Staged | FolderFinish) -> None:
-        if isinstance(item, FolderFinish):
-            item.release()
-        else:
-            item.discard()
+    def _fail(self, item: Item) -> None:
+        item.discard()
         self._settle(item, Result(Choice.REFUSE, self._broken))
 
 
 class _Flush:
     """One flush, in a thread of its own: the file systems of all folders that the items lie in."""
 
-    def __init__(self, items: list[Staged | FolderFinish]) -> None:
+    def __init__(self, items: list[Item]) -> None:
         self._error: OSError | None = None
         self._items = items
         self._thread = threading.Thread(target=self._run, name="filexfer-flush", daemon=True)
@@ -189,27 +184,14 @@ class _Flush:
 
     def _run(self) -> None:
         try:
+            places = dict(place for item in self._items if (place := item.place()))
             if system.has_file_system_flush():
-                folders = {item.folder for item in self._items}
-                for fd in {os.fstat(folder.fd).st_dev: folder.fd for folder in folders}.values():
+                for fd in {os.fstat(fd).st_dev: fd for fd in places.values()}.values():
                     system.flush_file_system(fd)
-            else:
-                self._one_by_one()
+                return
+            for item in self._items:
+                item.flush()
+            for fd in places.values():
+                system.flush_descriptor(fd)
         except OSError as error:
             self._error = error
-
-    def _one_by_one(self) -> None:
-        for item in self._items:
-            if isinstance(item, FolderFinish) or item.entry.type == LINK:
-                continue
-            try:
-                fd = os.open(item.temporary, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=item.folder.fd)
-            except FileNotFoundError:
-                continue  # renamed: of the group before
-            try:
-                system.flush_descriptor(fd)
-            finally:
-                os.close(fd)
-        for folder in {item.folder for item in self._items}:
-            system.flush_descriptor(folder.fd)
-

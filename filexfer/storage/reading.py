@@ -137,10 +137,7 @@ class Reading:
                     return None
                 data = os.pread(fd, entry.size + 1, 0)
                 status = os.fstat(fd)
-                if (
-                    len(data) == entry.size == status.st_size
-                    and status.st_mtime_ns == entry.mtime
-                ):
+                if len(data) == entry.size == status.st_size and status.st_mtime_ns == entry.mtime:
                     return data
         except OSError as error:
             raise _unreadable(error, entry.name) from error

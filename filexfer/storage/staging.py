@@ -84,9 +84,7 @@ class Staging:
             decision = self.policy.decide(
                 offered,
                 existing,
-                lambda: self._reading.digest(
-                    offered.name, offered.extra.partition(":")[0], tick
-                ),
+                lambda: self._reading.digest(offered.name, offered.extra.partition(":")[0], tick),
             )
         except FileError as error:
             return Decision(Choice.REFUSE, error.code, error.text)

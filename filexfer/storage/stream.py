@@ -32,7 +32,7 @@ class StreamSource:
 
     """
 
-    size = None
+    size: int | None = None
     sparse = False
 
     def __init__(self, fd: int) -> None:
@@ -59,6 +59,7 @@ class StreamSource:
     def read(self, entry: Entry, limit: int) -> bytes | None:
         """Return None: a stream is never small."""
         del entry, limit
+        return None
 
     def large(self, entry: Entry) -> StreamSource:
         """Return itself."""
@@ -114,7 +115,7 @@ class StreamTarget:
     """
 
     durability = "none"
-    folders = ()
+    folders: tuple[object, ...] = ()
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -125,6 +126,7 @@ class StreamTarget:
     def find(self, name: str) -> Entry | None:
         """Return None: a stream holds nothing."""
         del name
+        return None
 
     def judge(self, offered: Entry, tick: Callable[[], object]) -> Decision:
         """Say that it is wanted."""
@@ -175,7 +177,9 @@ class StreamTarget:
         """Refuse: only a file can go to a stream."""
         raise FileError(Code.NOT_REGULAR, entry.name, "only a file can go to standard output")
 
-    make_folder = link
+    def make_folder(self, entry: Entry) -> StreamedFile:
+        """Refuse: only a file can go to a stream."""
+        return self.link(entry)
 
 
 class StreamedFile:
@@ -191,6 +195,15 @@ class StreamedFile:
 
     def discard(self) -> None:
         """Do nothing: what is written cannot be taken back."""
+
+    def flush(self) -> None:
+        """Do nothing: what becomes of the bytes is up to the reader of the stream."""
+
+    def place(self) -> None:
+        """Return None: there is no folder."""
+
+    def hold(self) -> None:
+        """Do nothing: there is no folder."""
 
     def release(self) -> None:
         """Do nothing: there is no folder."""

@@ -1,0 +1,82 @@
+"""Runs one download over one or several connections to the same server.
+
+With several, each gets its share of the files, and folders get their modes and times only when
+everything in them is there.
+
+This module must not know retries, or how sources and destinations were chosen.
+"""
+
+from __future__ import annotations
+
+from filexfer import protocol
+from filexfer.landing import Placement
+from filexfer.parallel import together
+from filexfer.receiver import Receiver
+from filexfer.storage.policy import Policy
+from filexfer.storage.staging import Staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.connection import Connection
+    from filexfer.dial import Door
+    from filexfer.options import Options
+    from filexfer.protocol import Folder as FolderMessage
+    from filexfer.report import Report
+    from filexfer.storage.folder import Folder
+    from filexfer.storage.stream import StreamTarget
+
+_NAMES = 40  # asked for in one frame; each may have a thousand bytes
+
+
+def get(
+    door: Door,
+    connection: Connection,
+    folder: Folder,
+    targets: dict[str, str],
+    options: Options,
+    report: Report,
+) -> None:
+    """Receive what has the names in *targets* into *folder*, under the local names there.
+
+    Raises:
+        NetworkError, RefusedError: if a connection fails; files that fail are in the report.
+        IntegrityError: if the server sends what was not asked for.
+
+    """
+    policy = Policy(options.if_exists, checksum=options.checksum)
+    fresh = all(local and folder.find(local) is None for local in targets.values())
+    held: list[FolderMessage] = []
+
+    def receive(each: Connection, share: int, shares: int) -> None:
+        wanted = list(targets)
+        while wanted:
+            names, wanted = wanted[:_NAMES], wanted[_NAMES:]
+            each.send(
+                protocol.Get(
+                    names=names,
+                    hash=options.algorithm,
+                    fresh=fresh,
+                    share=share,
+                    shares=shares,
+                )
+            )
+            with Staging(folder, policy, options.durability) as staging:
+                receiver = Receiver(each, staging, report, Placement(targets))
+                if shares > 1:
+                    receiver.held_folders = held
+                receiver.run()
+
+    if options.jobs == 1:
+        receive(connection, 0, 1)
+        return
+    together(door, connection, options, receive)
+    with Staging(folder, policy, options.durability) as staging:
+        Receiver(connection, staging, report, Placement(targets)).make_folders(held)
+
+
+def get_stream(
+    connection: Connection, name: str, target: StreamTarget, options: Options, report: Report
+) -> None:
+    """Receive the one file *name* into a stream."""
+    connection.send(protocol.Get(names=[name], hash=options.algorithm, fresh=True))
+    Receiver(connection, target, report, Placement({name: name})).run()
