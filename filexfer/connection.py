@@ -23,10 +23,11 @@ from filexfer.errors import (
     ProtocolError,
     RefusedError,
     TimedOut,
+    said,
 )
 from filexfer.framing import LENGTH
-from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX
-from filexfer.transport import BLOCKED, Plain, Tls
+from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX, PLAIN_MAX
+from filexfer.transport import BLOCKED, Plain, Tls, peer_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from filexfer.schema import Message
     from filexfer.transport import Transport
 
-BUFFER = 256 << 10  # bytes taken in at a time; grows to hold a plain body
+BUFFER = PLAIN_MAX + 2 * FRAME_MAX  # bytes taken in at a time
 JOIN = 128 << 10  # queued bytes that are worth a write
 QUEUE_MAX = 1 << 20  # queued bytes above which nothing more is taken in
 LEAST_RATE = 1024  # bytes per second inside a frame or body ...
@@ -73,7 +74,7 @@ class Connection:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self.peer = _peer_of(sock)
+        self.peer = peer_of(sock)
         self.timeout = timeout
         self.deadline: float | None = None  # absolute, monotonic; for what must end by then
         self.on_input: Callable[[], object] | None = None
@@ -170,7 +171,7 @@ class Connection:
             return None
         message = protocol.decode(header, state)
         if type(message) is protocol.Error and message.fatal:
-            raise protocol.said(message)
+            raise said(message.code, message.text)
         return message
 
     def _header(self) -> memoryview | None:
@@ -306,13 +307,9 @@ class Connection:
         have = self._stop - self._start
         if not have:
             self._start = self._stop = 0
-        if len(self._buffer) - self._start >= size:
-            return
-        kept = self._buffer[self._start : self._stop]
-        if len(self._buffer) < size:
-            self._buffer = memoryview(bytearray(size + BUFFER))
-        self._buffer[:have] = kept
-        self._start, self._stop = 0, have
+        elif len(self._buffer) - self._start < size:
+            self._buffer[:have] = self._buffer[self._start : self._stop]
+            self._start, self._stop = 0, have
 
     def _deliver(self) -> None:
         if self.on_input:
@@ -341,11 +338,9 @@ class Connection:
         ready = self._poll.poll((seconds if short and seconds is not None else limit) * 1000)
         self._waited += monotonic() - began
         if not ready and not short:
-            raise TimedOut(
-                "it takes too long"
-                if limit < self.timeout
-                else f"nothing moved for {limit:g} seconds"
-            )
+            is_late = limit < self.timeout
+            text = "it takes too long" if is_late else f"nothing moved for {limit:g} seconds"
+            raise TimedOut(text)
         return bool(ready)
 
     def _check_pace(self) -> None:
@@ -394,37 +389,17 @@ class Connection:
     def _raise_last_words(self, error: ConnectionLost) -> None:
         """Raise what the peer said before it went, or *error*."""
         self.deadline = monotonic() + DRAIN_SECONDS
-        try:
-            while True:
-                self._make_room()
-                self._deliver()
-                if not self._take_in() and self._has_room():
+        with contextlib.suppress(ConnectionLost):
+            while self._has_room():
+                if self._take_in():
+                    self._deliver()
+                else:
                     self._wait(reading=True, writing=False)
-        except ConnectionLost:
-            self._scan_for_error()
-            raise error from None
-
-    def _scan_for_error(self) -> None:
-        """Raise the peer's ``error`` if it is among the frames not yet read."""
-        try:
-            while (header := self._header()) is not None:
+        message = None
+        with contextlib.suppress(ProtocolError):  # not at a frame: the bytes of a body
+            while message is None and (header := self._header()) is not None:
                 with contextlib.suppress(ProtocolError):  # a frame of another kind
                     message = protocol.decode(header, protocol.State.CLOSED)
-                    break
-            else:
-                return
-        except ProtocolError:  # not at a frame: the bytes of a body
-            return
         if type(message) is protocol.Error:
-            raise protocol.said(message)
-
-
-def _peer_of(sock: socket.socket) -> str:
-    try:
-        address = sock.getpeername()
-    except OSError:
-        return "unknown"
-    if isinstance(address, tuple):
-        host, port = address[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return str(address) or "local"
+            raise said(message.code, message.text)
+        raise error from None

@@ -166,6 +166,18 @@ class LocalError(FilexferError):
     exit_code = ExitCode.LOCAL
 
 
+def said(code: str, text: str) -> NetworkError | RefusedError:
+    """Return the exception for what the peer said before it ended the connection."""
+    text = f"the other side says: {shown(text)}"
+    if code in (Code.BUSY, Code.SHUTTING_DOWN):
+        return ConnectionLost(text)
+    if code == Code.TIMEOUT:
+        return TimedOut(text)
+    if code in (Code.BAD_HEADER, Code.OUT_OF_ORDER, Code.UNSUPPORTED, Code.INTERNAL):
+        return ProtocolError(text, code)
+    return RefusedError(code, text)
+
+
 _MEANINGS: dict[int, tuple[Code, str]] = {
     errno.ENOENT: (Code.NOT_FOUND, "no such file or folder"),
     errno.EEXIST: (Code.EXISTS, "exists already"),

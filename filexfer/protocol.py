@@ -23,9 +23,10 @@ Bodies
 ======
 A ``file`` header with a ``hash`` is followed by a plain body: exactly ``size`` raw bytes.
 
-    +-------------------------------+-------------------+
-    | frame: file, size, hash       |  size bytes       |
-    +-------------------------------+-------------------+
+    +------------+--------------+        +------+------------+------------+---+---------+
+    | file, hash | size bytes   |        | file | length and | 0x80000000 | 0 | trailer |
+    |            |              |        |      | bytes  ... |  + zeros   |   |         |
+    +------------+--------------+        +------+------------+------------+---+---------+
 
 A ``file`` header without a ``hash`` is followed by a body in parts, whose digest by ``algorithm``
 comes after it: each part is a 32-bit length of 1 to
@@ -33,17 +34,13 @@ comes after it: each part is a 32-bit length of 1 to
 (1 to 2**31-1) that are not sent. Length 0 ends the body, and a ``trailer`` frame follows: the
 digest of the whole, or why there is none. ``size`` may be absent (standard input).
 
-    +--------+--------+--------+---------+-----------+--------+------------------+
-    | file   | length |  bytes | ...     | 0x80000000| 0      | trailer: hash    |
-    |        |        |        |         | + zeros   |        | or code, text    |
-    +--------+--------+--------+---------+-----------+--------+------------------+
-
 The talk
 ========
 The client sends ``hello``, the server answers ``welcome``. Then the client makes requests, each
 answered in turn; it need not wait for one answer before it makes the next request:
 
-    stat -> found     list -> entries ... (more=false)     mkdir, remove -> ok
+    stat -> entries (one or none)     list -> entries ... (until more is false)
+    mkdir, remove -> ok
     put  -> the client sends items     get -> the server sends items     end -> both close
 
 ``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
@@ -84,15 +81,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from filexfer import framing, schema
-from filexfer.errors import (
-    Code,
-    ConnectionLost,
-    NetworkError,
-    ProtocolError,
-    RefusedError,
-    TimedOut,
-)
-from filexfer.names import shown
+from filexfer.errors import Code, ProtocolError
 from filexfer.schema import (
     Algorithm,
     Digest,
@@ -116,7 +105,7 @@ FRAME_MAX = framing.MAX_FRAME
 PART_MAX = 4 << 20
 HOLE = 1 << 31  # the bit that marks a hole
 HOLE_MAX = HOLE - 1
-PLAIN_MAX = 1 << 20  # bytes; our own senders use a plain body up to here
+PLAIN_MAX = 256 << 10  # bytes; our own senders use a plain body up to here
 ALIVE_EVERY = 5.0  # seconds
 
 FILE_MODE = 0o666  # of a file whose sender did not say; less the receiver's umask
@@ -144,12 +133,6 @@ class Stat(Message, kind="stat"):
     name: Name
 
 
-class Found(Message, kind="found"):
-    """Server: the entry asked for, or none."""
-
-    entries: list[Entry]
-
-
 class List(Message, kind="list"):
     """Client: name what lies in the folder *name*."""
 
@@ -158,7 +141,7 @@ class List(Message, kind="list"):
 
 
 class Entries(Message, kind="entries"):
-    """Server: a piece of a listing; names relative to the folder listed."""
+    """Server: what was asked for; in a listing, names are relative to the folder listed."""
 
     entries: list[Entry]
     more: Flag = False
@@ -346,47 +329,28 @@ class State(Enum):
     CLOSED = "nothing"
 
 
-_ITEMS: dict[type[Message], State] = {
-    File: State.TAKING,
-    Folder: State.TAKING,
-    Link: State.TAKING,
-    Unsent: State.TAKING,
-    Ask: State.TAKING,
-    Alive: State.TAKING,
-}
-
 # What may come in each state, and the state it leads to. ``error`` may come in any.
 TRANSITIONS: dict[State, dict[type[Message], State]] = {
     State.OPENING: {Hello: State.IDLE, Store: State.PLAIN, Fetch: State.PLAIN},
     State.PLAIN: {Store: State.PLAIN, Fetch: State.PLAIN, End: State.CLOSED},
     State.IDLE: {
-        Stat: State.IDLE,
-        List: State.IDLE,
-        MakeFolder: State.IDLE,
-        Remove: State.IDLE,
+        **dict.fromkeys((Stat, List, MakeFolder, Remove, Alive), State.IDLE),
         Put: State.TAKING,
         Get: State.GIVING,
-        Alive: State.IDLE,
         End: State.CLOSED,
     },
     State.GREETING: {Welcome: State.ANSWERING},
     State.ANSWERING: {
-        Found: State.ANSWERING,
-        Entries: State.ANSWERING,
-        Ok: State.ANSWERING,
-        Stored: State.ANSWERING,
-        File: State.ANSWERING,
-        Alive: State.ANSWERING,
+        **dict.fromkeys((Entries, Ok, Stored, File, Alive), State.ANSWERING),
         End: State.CLOSED,
     },
-    State.TAKING: {**_ITEMS, End: State.IDLE},
+    State.TAKING: {
+        **dict.fromkeys((File, Folder, Link, Unsent, Ask, Alive), State.TAKING),
+        End: State.IDLE,
+    },
     State.BODY: {Trailer: State.TAKING},
     State.GIVING: {
-        Answer: State.GIVING,
-        Received: State.GIVING,
-        Outcome: State.GIVING,
-        Done: State.GIVING,
-        Alive: State.GIVING,
+        **dict.fromkeys((Answer, Received, Outcome, Done, Alive), State.GIVING),
         End: State.IDLE,
     },
     State.CLOSED: {},
@@ -422,27 +386,11 @@ def decode(header: bytes | memoryview, state: State) -> Message:
         if cls is None:
             raise ProtocolError(f"unknown kind of message {kind!r}", Code.UNSUPPORTED)
         if cls not in TRANSITIONS[state] and cls is not Error:
-            if cls is Store and state is not State.PLAIN:
-                raise ProtocolError("a header needs a 'kind'")
-            raise ProtocolError(
-                f"a {kind or 'plain'} message came while waiting for {state.value}",
-                Code.OUT_OF_ORDER,
-            )
+            text = f"a {kind or 'plain'} message came while waiting for {state.value}"
+            raise ProtocolError(text, Code.OUT_OF_ORDER)
         return cls.read(members)
     except SchemaError as error:
         raise ProtocolError(str(error)) from None
-
-
-def said(message: Error) -> NetworkError | RefusedError:
-    """Return the exception for an ``error`` frame of the peer."""
-    text = f"the other side says: {shown(message.text)}"
-    if message.code in (Code.BUSY, Code.SHUTTING_DOWN):
-        return ConnectionLost(text)
-    if message.code == Code.TIMEOUT:
-        return TimedOut(text)
-    if message.code in (Code.BAD_HEADER, Code.OUT_OF_ORDER, Code.UNSUPPORTED, Code.INTERNAL):
-        return ProtocolError(text, message.code)
-    return RefusedError(message.code, text)
 
 
 def _as_store(members: dict[str, object]) -> None:

@@ -36,7 +36,7 @@ def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None
     failure: FileError | None = None
     for name in names:  # every answer is read, also after a failure
         try:
-            answer = read(connection, protocol.Found, name)
+            answer = read(connection, protocol.Entries, name)
         except FileError as error:
             if error.code != Code.NOT_A_FOLDER:
                 failure = error

@@ -190,7 +190,7 @@ class Session:
 
     def _stat(self, message: protocol.Stat) -> None:
         entry = self._folder.find(message.name)
-        self._connection.send(protocol.Found(entries=[entry] if entry else []))
+        self._connection.send(protocol.Entries(entries=[entry] if entry else []))
 
     def _list(self, message: protocol.List) -> None:
         batch = []

@@ -186,6 +186,18 @@ class Tls:
         return got
 
 
+def peer_of(sock: socket.socket) -> str:
+    """Return who is at the other end, for logs."""
+    try:
+        address = sock.getpeername()
+    except OSError:
+        return "unknown"
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address) or "local"
+
+
 def _lost(error: OSError) -> ConnectionLost:
     return ConnectionLost(f"the connection was lost: {error.strerror or error}")
 
