@@ -128,23 +128,16 @@ class Client:
         landed, is_folder = mapping.landed
         report.destination = self.url(landed, is_folder=is_folder)
         storages: dict[str, Folder] = {}
-        sources_found: list[Source] = []
-        missing: list[FileError] = []
         try:
-            for path, name in zip(paths, names, strict=True):
-                fresh = name in there and there[name] is None
-                try:
-                    sources_found.append(_source(path, name, storages, fresh=fresh))
-                except FileError as error:
-                    missing.append(error)
+            found, missing = upload.find_sources(paths, names, there, storages)
 
             def once(connection: Connection) -> None:
                 for error in missing:
                     report.fail(error)
-                upload.put(self._door, connection, sources_found, options, report)
+                upload.put(self._door, connection, found, options, report)
 
             def lost() -> bool:
-                for source in sources_found:
+                for source in found:
                     source.fresh = False
                 return True
 
@@ -396,26 +389,3 @@ def _known(connection: Connection, names: list[str]) -> dict[str, Entry | None]:
         return requests.stat(connection, names)
     except FileError:
         return {}
-
-
-def _source(path: str, name: str, storages: dict[str, Folder], *, fresh: bool) -> Source:
-    """Return the source that a local path is; links in the path itself are followed.
-
-    Raises:
-        FileError: if it cannot be read.
-
-    """
-    try:
-        is_folder = os.path.isdir(path)
-        if not is_folder:
-            os.stat(path)
-        root, part = (path, "") if is_folder else os.path.split(os.path.realpath(path))
-        if root not in storages:
-            storages[root] = Folder(root)
-    except OSError as error:
-        raise FileError.from_os(error, path) from error
-    except ValueError as error:
-        raise FileError(Code.BAD_NAME, path, str(error)) from error
-    except LocalError as error:
-        raise FileError(Code.UNREADABLE, path, str(error)) from error
-    return Source(storages[root], part, name, fresh=fresh)

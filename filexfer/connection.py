@@ -121,8 +121,8 @@ class Connection:
             while self._has_output:
                 if not self._push():
                     self._wait(reading=self._has_room(), writing=True)
-                    if self._take_in():
-                        self._deliver()
+                    if self._take_in() and self.on_input:
+                        self.on_input()
         except ConnectionLost as error:
             self._raise_last_words(error)
 
@@ -311,10 +311,6 @@ class Connection:
             self._buffer[:have] = self._buffer[self._start : self._stop]
             self._start, self._stop = 0, have
 
-    def _deliver(self) -> None:
-        if self.on_input:
-            self.on_input()
-
     # Waiting
 
     def handshake(self) -> None:
@@ -391,10 +387,10 @@ class Connection:
         self.deadline = monotonic() + DRAIN_SECONDS
         with contextlib.suppress(ConnectionLost):
             while self._has_room():
-                if self._take_in():
-                    self._deliver()
-                else:
+                if not self._take_in():
                     self._wait(reading=True, writing=False)
+                elif self.on_input:
+                    self.on_input()
         message = None
         with contextlib.suppress(ProtocolError):  # not at a frame: the bytes of a body
             while message is None and (header := self._header()) is not None:

@@ -136,7 +136,7 @@ def shown(text: str, limit: int = SHOWN_MAX) -> str:
     """
     if not text.isprintable():
         text = "".join(map(_shown_character, text))
-    return text if len(text) <= limit else text[:limit] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _size(text: str) -> int:

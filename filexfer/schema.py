@@ -21,7 +21,11 @@ from __future__ import annotations
 
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
-from json import JSONDecoder, JSONEncoder
+from json import JSONDecoder
+from json.encoder import (
+    c_make_encoder,  # type: ignore[attr-defined] # None where json has no C part
+    encode_basestring,
+)
 
 from filexfer.entry import TYPES, Entry
 from filexfer.hashing import ALGORITHMS, algorithm_of
@@ -83,7 +87,8 @@ def _digest(value: object) -> str:
     if type(value) is not str:
         raise ValueError("is not a text")
     value = value.lower()
-    algorithm_of(value)
+    if value[:9] != "xxh3_128:" or len(value) != 41:  # in the common case the comparison with
+        algorithm_of(value)  # the digest of what came shows well enough what it is worth
     return value
 
 
@@ -184,14 +189,15 @@ class Message:
             SchemaError: if a member is missing or not as declared.
 
         """
-        values = {}
         checks = cls.checks
-        for name, value in members.items():
-            if name in checks:
-                try:
+        name = ""
+        values = {}
+        try:
+            for name, value in members.items():
+                if name in checks:
                     values[name] = checks[name](value)
-                except ValueError as error:
-                    raise SchemaError(f"{cls.kind}: {name!r} {_reason(error)}") from None
+        except ValueError as error:
+            raise SchemaError(f"{cls.kind}: {name!r} {_reason(error)}") from None
         for name in cls.required:
             if name not in values:
                 raise SchemaError(f"{cls.kind}: {name!r} is missing")
@@ -205,9 +211,9 @@ class Message:
             {"kind": self.kind, **self.__dict__} if self.kind else vars(self)
         )
         try:
-            return _write(members).encode()
+            return "".join(_write(members, 0)).encode()
         except UnicodeEncodeError:  # a name that is not UTF-8
-            return _write(_raw(members)).encode()
+            return "".join(_write(_raw(members), 0)).encode()
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and all(
@@ -296,6 +302,7 @@ _scan: Callable[[str, int], tuple[Any, int]] = JSONDecoder(parse_constant=_no_co
 _scan_strictly: Callable[[str, int], tuple[Any, int]] = JSONDecoder(
     parse_constant=_no_constant, object_pairs_hook=_distinct
 ).scan_once  # type: ignore[attr-defined] # as above
-_write = JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_plain
-).encode
+# What JSONEncoder.encode makes anew for each object it writes.
+_write: Callable[[object, int], tuple[str, ...]] = c_make_encoder(
+    None, _plain, encode_basestring, None, ":", ",", False, False, False
+)

@@ -1,47 +1,39 @@
 """The sending half of an exchange, at the client for ``put`` and at the server for ``get``.
 
-Walks the sources, asks about what may be there already, and sends the rest without waiting for
-replies: the headers and bodies of many files follow one another, several to a write. Replies are
-taken in whenever they come, also in the middle of a blocked write; they open the window of
-unconfirmed work again.
+Takes offers from a walk, asks about what may be there already, and sends the rest without waiting
+for replies: the headers and bodies of many files follow one another, several to a write. Replies
+are taken in whenever they come, also in the middle of a blocked write.
 
 This module must not know sockets, nor which side it is on.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
 from filexfer import hashing, protocol
 from filexfer.buffers import borrowed
 from filexfer.entry import FOLDER, LINK
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
-from filexfer.names import shown
 from filexfer.protocol import HOLE, HOLE_MAX, PLAIN_MAX, State
+from filexfer.questions import Questions
 from filexfer.sources import Offer
+from filexfer.window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.connection import Connection
-    from filexfer.entry import Entry
-    from filexfer.protocol import Answer, Done, Outcome, Received
     from filexfer.report import Report
     from filexfer.schema import Message
     from filexfer.storage.contract import OpenFile, Readable, Reader
 
-WINDOW_ITEMS = 16_384  # items sent that are not settled
-WINDOW_BYTES = 256 << 20  # bytes sent that are not verified
-BATCH_ENTRIES = 500  # entries in one question
-BATCH_BYTES = 60_000  # bytes of them as written, below a frame's limit
-QUESTIONS = 8  # questions without an answer
 _END_OF_PARTS = LENGTH.pack(0)
+_ZEROS = memoryview(bytes(1 << 20))
 
 
 class Sender:
-    """Sends the sources of one exchange.
+    """Sends the offers of one exchange.
 
     Args:
         connection: Where they go.
@@ -64,26 +56,18 @@ class Sender:
         self._algorithm = algorithm
         self._digest_of = hashing.digest_of(algorithm)
         self._tell_unsent = tell_unsent
-        self._item = 0
-        self._settled = self._verified = 0  # items up to here
-        self._unsettled: deque[Offer | None] = deque()  # items after _settled
-        self._unverified: deque[int] = deque()  # sizes of the items after _verified
-        self._unverified_bytes = 0
-        self._batch: list[Offer] = []
-        self._batch_bytes = 0
-        self._asked: deque[list[Offer]] = deque()
-        self._wanted: deque[Offer] = deque()
-        self._new_folders: set[str] = set()
-        self._within_new = ""  # the new folder the walk is in, with a slash
-        self._late_folders: dict[str, Offer] = {}
+        self._window = Window(report)
+        self._questions = Questions(report)
+        self._folders: list[str] = []  # those the receiver has open, innermost last
+        self._folder: str | None = None  # of the item sent last
+        self._late: dict[str, Offer] = {}  # folders that got a file when they were not open
         self._readers: dict[Readable, Reader] = {}
-        self._refused_now: int | None = None  # the item whose body is not wanted any more
         self._ended = False
         self._handlers: dict[type[Message], Callable[..., None]] = {
-            protocol.Answer: self._take_answer,
-            protocol.Received: self._take_received,
-            protocol.Outcome: self._take_outcome,
-            protocol.Done: self._take_done,
+            protocol.Answer: self._questions.take_answer,
+            protocol.Received: self._window.take_received,
+            protocol.Outcome: self._window.take_outcome,
+            protocol.Done: self._window.take_done,
             protocol.Alive: lambda _: None,
             protocol.End: self._take_end,
         }
@@ -91,12 +75,17 @@ class Sender:
     @property
     def uncertain(self) -> int:
         """How many files were sent but not settled: they may be there or not."""
-        return sum(1 for offer in self._unsettled if offer and offer.entry.type != FOLDER)
+        return self._window.uncertain
 
-    def run(self, offers: Iterator[Offer]) -> None:
+    def run(self, offers: Iterator[Offer], *, finish_folders: bool = True) -> None:
         """Send everything and return when all of it is settled.
 
         Files that fail are reported and passed over.
+
+        Args:
+            offers: What there is to send.
+            finish_folders: Whether folders get their times again that files came late into;
+                not needed if all folders are sent again later.
 
         Raises:
             NetworkError, RefusedError: if the exchange as a whole fails.
@@ -107,110 +96,64 @@ class Sender:
         try:
             while self._step(offers):
                 pass
-            self._finish_late_folders()
+            if finish_folders:
+                self._finish_late_folders()
             connection.send(protocol.End())
             connection.flush()
             while not self._ended:
                 self._wait()
-            if self._unsettled:
+            if not self._window.is_empty:
                 raise ProtocolError("the receiver ended without settling every item")
         finally:
             connection.on_input = None
             for reader in self._readers.values():
                 reader.close()
 
+    def fail(self, error: FileError) -> None:
+        """Report what is not sent, by its name on the wire; in a download the receiver does."""
+        if self._tell_unsent:
+            self._window.open(None, 0)
+            self._connection.send(
+                protocol.Unsent(name=error.name, code=error.code, text=error.text)
+            )
+        self._report.refuse(error)
+
     def _step(self, offers: Iterator[Offer]) -> bool:
         """Do the next thing there is to do; False when everything is sent."""
+        questions = self._questions
         if self._connection.has_input:
             self._take_replies()
-        if self._wanted:
-            self._send(self._wanted.popleft())
-        elif len(self._asked) < QUESTIONS and (offer := next(offers, None)):
-            if self._needs_question(offer):
-                self._ask(offer)
-            else:
+        if questions.wanted:
+            self._send(questions.wanted.popleft())
+        elif questions.may_gather and (offer := next(offers, None)):
+            if not questions.needs(offer):
                 self._send(offer)
-        elif self._batch:
-            self._post_question()
-        elif self._asked:
+            elif questions.gather(offer):
+                self._ask()
+        elif questions.has_gathered:
+            self._ask()
+        elif questions.is_open:
             self._wait()
         else:
             return False
         return True
 
-    # Questions
-
-    def _needs_question(self, offer: Offer) -> bool:
-        if offer.source.fresh:
-            return False
-        name = offer.wire_name
-        if self._within_new:
-            if name.startswith(self._within_new):
-                return False
-            self._within_new = ""
-        above = name.rpartition("/")[0]
-        if above in self._new_folders:
-            self._within_new = above + "/"
-            return False
-        return True
-
-    def _ask(self, offer: Offer) -> None:
-        self._batch.append(offer)
-        self._batch_bytes += _written_size(offer.wire_name) + _written_size(offer.entry.extra) + 80
-        if len(self._batch) >= BATCH_ENTRIES or self._batch_bytes >= BATCH_BYTES:
-            self._post_question()
-
-    def _post_question(self) -> None:
-        batch, self._batch, self._batch_bytes = self._batch, [], 0
-        entries = [_renamed(offer.entry, offer.wire_name) for offer in batch]
-        self._connection.send(protocol.Ask(entries=entries))
+    def _ask(self) -> None:
+        self._connection.send(self._questions.ask())
         self._connection.flush()
-        self._asked.append(batch)
-
-    def _take_answer(self, message: Answer) -> None:
-        if not self._asked:
-            raise ProtocolError("an answer came without a question", Code.OUT_OF_ORDER)
-        batch = self._asked.popleft()
-        if len(message.verdicts) != len(batch):
-            raise ProtocolError("an answer does not fit its question")
-        reasons = {index: (code, text) for index, code, text in message.refused}
-        for index, (offer, letter) in enumerate(zip(batch, message.verdicts, strict=True)):
-            entry = offer.entry
-            if letter in (protocol.SEND, protocol.NEW_FOLDER):
-                if letter == protocol.NEW_FOLDER:
-                    self._new_folders.add(offer.wire_name)
-                self._wanted.append(offer)
-            elif letter in (protocol.SAME, protocol.SKIP):
-                if entry.type != FOLDER:
-                    word = protocol.IDENTICAL if letter == protocol.SAME else protocol.SKIPPED
-                    self._report.skip(offer.wire_name, entry.size, word)
-            elif letter == protocol.WANT_DIGEST and not offer.late:
-                offer.late = True
-                self._wanted.append(offer)
-            elif letter == protocol.REFUSE:
-                code, text = reasons.get(index, (Code.DENIED, "refused"))
-                self._report.fail(FileError(code, offer.wire_name, shown(text)))
-            else:
-                raise ProtocolError(f"an answer has the unknown letter {letter!r}")
-
-    # Sending
 
     def _send(self, offer: Offer) -> None:
         """Send an entry, as soon as the window has room for it."""
-        while len(self._unsettled) >= WINDOW_ITEMS or self._unverified_bytes >= WINDOW_BYTES:
-            self._connection.flush()
+        while self._window.is_full:
             self._wait()
-        entry = offer.entry
         try:
-            if offer.late and not entry.extra:
+            kind = offer.entry.type
+            if offer.asked_again and not offer.entry.extra:
                 self._ask_again(offer)
-            elif entry.type == FOLDER:
+            elif kind == FOLDER:
                 self._send_folder(offer)
-            elif entry.type == LINK:
-                self._number(offer, 0)
-                self._connection.send(
-                    protocol.Link(name=offer.wire_name, target=entry.extra, mtime=entry.mtime)
-                )
+            elif kind == LINK:
+                self._send_link(offer)
             else:
                 self._send_file(offer)
         except FileError as error:
@@ -221,21 +164,27 @@ class Sender:
 
     def _ask_again(self, offer: Offer) -> None:
         """Ask about a file with its digest."""
-        entry = offer.entry
-        entry.extra = self._reader(offer).digest(
-            entry.name, self._algorithm, self._connection.keep_alive
+        offer.entry.extra = self._reader(offer).digest(
+            offer.entry.name, self._algorithm, self._connection.keep_alive
         )
-        if entry.name != offer.source.name:
-            self._late_folders[offer.wire_name.rpartition("/")[0]] = offer
-        self._connection.send(protocol.Ask(entries=[_renamed(entry, offer.wire_name)]))
-        self._asked.append([offer])
+        self._connection.send(self._questions.ask_again(offer))
 
     def _send_folder(self, offer: Offer) -> None:
         entry = offer.entry
-        self._number(offer, 0)
+        self._enter_folder_of(offer)
+        self._folders.append(offer.wire_name)
+        self._window.open(offer, 0)
         self._report.add_folder()
         self._connection.send(
             protocol.Folder(name=offer.wire_name, mtime=entry.mtime, mode=entry.mode)
+        )
+
+    def _send_link(self, offer: Offer) -> None:
+        entry = offer.entry
+        self._enter_folder_of(offer)
+        self._window.open(offer, 0)
+        self._connection.send(
+            protocol.Link(name=offer.wire_name, target=entry.extra, mtime=entry.mtime)
         )
 
     def _send_file(self, offer: Offer) -> None:
@@ -243,6 +192,7 @@ class Sender:
         data = None
         if entry.size <= PLAIN_MAX:
             data = self._reader(offer).read(entry, PLAIN_MAX)
+        self._enter_folder_of(offer)
         if data is None:
             file = self._reader(offer).large(entry)
             try:
@@ -250,24 +200,21 @@ class Sender:
             finally:
                 file.close()
             return
-        self._number(offer, entry.size)
-        self._connection.send(
-            protocol.File(
-                name=offer.wire_name,
-                size=entry.size,
-                hash=self._digest_of(data),
-                mtime=entry.mtime,
-                mode=entry.mode,
+        size = entry.size
+        self._window.open(offer, size)
+        self._connection.post(
+            protocol.file_frame(
+                offer.wire_name, size, self._digest_of(data), entry.mtime, entry.mode
             )
         )
-        if data:
+        if size:
             self._connection.post(data)
-        self._report.move(entry.size)
+        self._report.move(size)
 
     def _send_large(self, offer: Offer, file: OpenFile) -> None:
         """Send a file in parts; a failure on the way ends it at the next part."""
         entry = file.entry
-        self._number(offer, entry.size)
+        self._window.open(offer, entry.size)
         self._connection.send(
             protocol.File(
                 name=offer.wire_name,
@@ -279,26 +226,28 @@ class Sender:
             )
         )
         made = hashing.new(self._algorithm)
-        trailer: protocol.Trailer | None = None
+        try:
+            if self._send_parts(file, made):
+                file.check_unchanged()
+                trailer = protocol.Trailer(hash=hashing.text(self._algorithm, made))
+            else:
+                trailer = protocol.Trailer(code=Code.ABORTED, text="not wanted")
+        except FileError as error:
+            trailer = protocol.Trailer(code=error.code, text=error.text)
+        self._connection.post(_END_OF_PARTS)
+        self._connection.send(trailer)
+
+    def _send_parts(self, file: OpenFile, made: hashing.Hash) -> bool:
+        """Send the contents of a file; False if the receiver does not want them any more."""
         with borrowed() as buffer:
-            try:
-                while self._refused_now != self._item:
-                    if hole := file.hole(HOLE_MAX):
-                        self._send_hole(hole, made)
-                        continue
-                    got = file.read_into(buffer[: file.until_hole(len(buffer))])
-                    if not got:
-                        break
+            while self._window.refused != self._window.item:
+                if hole := file.hole(HOLE_MAX):
+                    self._send_hole(hole, made)
+                elif got := file.read_into(buffer[: file.until_hole(len(buffer))]):
                     self._send_part(buffer[:got], made)
                 else:
-                    trailer = protocol.Trailer(code=Code.ABORTED, text="not wanted")
-                if not trailer:
-                    file.check_unchanged()
-            except FileError as error:
-                trailer = protocol.Trailer(code=error.code, text=error.text)
-        digest = hashing.text(self._algorithm, made)
-        self._connection.post(_END_OF_PARTS)
-        self._connection.send(trailer or protocol.Trailer(hash=digest))
+                    return True
+        return False
 
     def _send_part(self, view: memoryview, made: hashing.Hash) -> None:
         made.update(view)
@@ -319,11 +268,25 @@ class Sender:
             size -= piece
             self._connection.keep_alive()
 
+    # Folders
+
+    def _enter_folder_of(self, offer: Offer) -> None:
+        """Follow which folders the receiver has open; note a folder that it has closed already."""
+        above = offer.wire_name.rpartition("/")[0]
+        if above == self._folder:
+            return
+        self._folder = above
+        folders = self._folders
+        while folders and above != folders[-1] and not above.startswith(folders[-1] + "/"):
+            folders.pop()
+        is_open = folders and folders[-1] == above
+        if above and not is_open and offer.entry.name != offer.source.name:
+            self._late[above] = offer
+
     def _finish_late_folders(self) -> None:
         """Send the modes and times of folders again that files came late into."""
-        for wire_name, offer in self._late_folders.items():
-            if not wire_name:
-                continue
+        late, self._late = self._late, {}
+        for wire_name, offer in late.items():
             try:
                 entry = self._reader(offer).stat(offer.entry.name.rpartition("/")[0])
                 self._send_folder(Offer(offer.source, entry, wire_name))
@@ -332,28 +295,12 @@ class Sender:
 
     def _reader(self, offer: Offer) -> Reader:
         storage = offer.source.storage
-        if storage not in self._readers:
-            self._readers[storage] = storage.reading()
-        return self._readers[storage]
-
-    def fail(self, error: FileError) -> None:
-        """Report what is not sent, by its name on the wire; in a download the receiver does."""
-        if self._tell_unsent:
-            self._item += 1
-            self._unsettled.append(None)
-            self._unverified.append(0)
-            self._connection.send(
-                protocol.Unsent(name=error.name, code=error.code, text=error.text)
-            )
-        self._report.refuse(error)
+        reader = self._readers.get(storage)
+        if reader is None:
+            reader = self._readers[storage] = storage.reading()
+        return reader
 
     # Replies
-
-    def _number(self, offer: Offer, size: int) -> None:
-        self._item += 1
-        self._unsettled.append(offer)
-        self._unverified.append(size)
-        self._unverified_bytes += size
 
     def _wait(self) -> None:
         """Wait for replies and take them."""
@@ -370,56 +317,5 @@ class Sender:
             any_came = True
         return any_came
 
-    def _take_received(self, message: Received) -> None:
-        if not self._verified <= message.count <= self._item:
-            raise ProtocolError("items are confirmed that were not sent", Code.OUT_OF_ORDER)
-        while self._verified < message.count:
-            self._verified += 1
-            self._unverified_bytes -= self._unverified.popleft()
-
-    def _take_done(self, message: Done) -> None:
-        if message.count > self._verified:
-            self._take_received(protocol.Received(count=message.count))
-        while self._settled < message.count:
-            self._settled += 1
-            offer = self._unsettled.popleft()
-            if offer and offer.entry.type != FOLDER:
-                self._report.arrived(offer.wire_name, offer.entry.size, protocol.STORED)
-        self._report.progress()
-
-    def _take_outcome(self, message: Outcome) -> None:
-        """Note that an item went otherwise than stored."""
-        index = message.item - self._settled - 1
-        if message.item == 0:  # a folder that could not be finished
-            self._report.fail(FileError(message.code, message.name, shown(message.text)))
-            return
-        if not 0 <= index < len(self._unsettled):
-            raise ProtocolError("an outcome names an item that is not open", Code.OUT_OF_ORDER)
-        offer = self._unsettled[index]
-        self._unsettled[index] = None
-        if message.item == self._item:
-            self._refused_now = message.item
-        if offer is None:
-            return
-        if message.result == protocol.FAILED:
-            text = shown(message.text)
-            self._report.fail(FileError(message.code, offer.wire_name, text))
-        elif message.result == protocol.KEPT:
-            self._report.arrived(message.name, offer.entry.size, protocol.KEPT)
-        else:
-            self._report.skip(offer.wire_name, offer.entry.size, message.result)
-
     def _take_end(self, _: Message) -> None:
         self._ended = True
-
-
-def _renamed(entry: Entry, name: str) -> Entry:
-    return type(entry)(name, entry.type, entry.size, entry.mtime, entry.mode, entry.extra)
-
-
-def _written_size(text: str) -> int:
-    """Return an upper bound of the bytes that *text* takes in a frame."""
-    return (2 if text.isascii() and text.isprintable() else 6) * len(text)
-
-
-_ZEROS = memoryview(bytes(1 << 20))

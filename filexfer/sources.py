@@ -43,13 +43,13 @@ class Source:
 class Offer:
     """One entry of a source on its way: asked about, sent, or waiting to be settled."""
 
-    __slots__ = ("entry", "late", "source", "wire_name")
+    __slots__ = ("asked_again", "entry", "source", "wire_name")
 
     def __init__(self, source: Source, entry: Entry, wire_name: str) -> None:
         self.source = source
         self.entry = entry
         self.wire_name = wire_name
-        self.late = False  # asked about twice; sent after its folder was finished
+        self.asked_again = False  # the receiver wanted its digest
 
 
 def walk(

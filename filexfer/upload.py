@@ -8,14 +8,16 @@ This module must not know retries, or how sources and destinations were chosen.
 
 from __future__ import annotations
 
+import os
 import threading
 
 from filexfer import protocol
 from filexfer.entry import FOLDER
-from filexfer.errors import ConnectionLost
+from filexfer.errors import Code, ConnectionLost, FileError, LocalError
 from filexfer.parallel import together
 from filexfer.sender import Sender
-from filexfer.sources import walk
+from filexfer.sources import Source, walk
+from filexfer.storage.folder import Folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +25,39 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.dial import Door
+    from filexfer.entry import Entry
     from filexfer.options import Options
     from filexfer.report import Report
-    from filexfer.sources import Offer, Source
+    from filexfer.sources import Offer
+
+
+def find_sources(
+    paths: Sequence[str],
+    names: Sequence[str],
+    there: dict[str, Entry | None],
+    storages: dict[str, Folder],
+) -> tuple[list[Source], list[FileError]]:
+    """Open what is to be sent.
+
+    Args:
+        paths: Local files and folders; links in the paths themselves are followed.
+        names: What each is called on the server.
+        there: What is known to be on the server.
+        storages: Takes the folders that were opened; the caller closes them.
+
+    Returns:
+        The sources, and the failures of those that cannot be read.
+
+    """
+    sources: list[Source] = []
+    failures: list[FileError] = []
+    for path, name in zip(paths, names, strict=True):
+        fresh = name in there and there[name] is None
+        try:
+            sources.append(_source(path, name, storages, fresh=fresh))
+        except FileError as error:
+            failures.append(error)
+    return sources, failures
 
 
 def put(
@@ -46,7 +78,10 @@ def put(
         return
     shared = _Shared(walk(sources, report, report.refuse))
     together(
-        door, connection, options, lambda each, *_: _send(each, options, report, lambda _: shared)
+        door,
+        connection,
+        options,
+        lambda each, *_: _send(each, options, report, lambda _: shared, finish_folders=False),
     )
     _send(connection, options, report, lambda _: iter(shared.folders))
 
@@ -56,11 +91,13 @@ def _send(
     options: Options,
     report: Report,
     offers: Callable[[Sender], Iterator[Offer]],
+    *,
+    finish_folders: bool = True,
 ) -> None:
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum))
     sender = Sender(connection, report, algorithm=options.algorithm)
     try:
-        sender.run(offers(sender))
+        sender.run(offers(sender), finish_folders=finish_folders)
     except ConnectionLost:
         report.uncertain += sender.uncertain
         raise
@@ -84,3 +121,20 @@ class _Shared:
                     return offer
                 self.folders.append(offer)
         raise StopIteration
+
+
+def _source(path: str, name: str, storages: dict[str, Folder], *, fresh: bool) -> Source:
+    try:
+        is_folder = os.path.isdir(path)
+        if not is_folder:
+            os.stat(path)
+        root, part = (path, "") if is_folder else os.path.split(os.path.realpath(path))
+        if root not in storages:
+            storages[root] = Folder(root)
+    except OSError as error:
+        raise FileError.from_os(error, path) from error
+    except ValueError as error:
+        raise FileError(Code.BAD_NAME, path, str(error)) from error
+    except LocalError as error:
+        raise FileError(Code.UNREADABLE, path, str(error)) from error
+    return Source(storages[root], part, name, fresh=fresh)

@@ -45,6 +45,10 @@ exit codes:
 """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, to a command that has to clear away before it ends."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -66,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FilexferError as error:
         _say(f"filexfer: error: {error}")
         return error.exit_code
+    except Terminated:
+        _say("filexfer: terminated")
+        return ExitCode.TERMINATED
     except KeyboardInterrupt:
         _say("filexfer: interrupted")
         return ExitCode.INTERRUPTED
@@ -80,6 +87,8 @@ def console() -> None:
     It ends without Python's own clearing away, which takes as long as half a start and has nothing
     to clear: every file and connection is closed by then.
     """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        _restart_in_utf8()  # else names would not keep their bytes
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -122,8 +131,13 @@ def _run(words: list[str]) -> int:
     )
     command.configure(parser)
     code: int = command.run(parser.parse_args(words[1:]))
-    sys.stdout.flush()
     return code
+
+
+def _restart_in_utf8() -> None:
+    from os import execv  # noqa: PLC0415 - seldom needed
+
+    execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - itself
 
 
 def _terminal_width() -> int:
@@ -140,6 +154,7 @@ def _terminal_width() -> int:
 
 def _say(text: str) -> None:
     try:
-        print(text, file=sys.stderr)
+        if sys.stderr:
+            print(text, file=sys.stderr)
     except OSError:
         pass  # standard error is gone: nobody listens

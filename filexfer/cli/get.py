@@ -5,13 +5,18 @@ This module must not know how anything is transferred.
 
 from __future__ import annotations
 
-from filexfer import UsageError, address
-from filexfer.cli import options, output
+import signal
+import sys
+
+from filexfer import ConnectionLost, LocalError, UsageError, address
+from filexfer.cli import Terminated, options, output
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from filexfer import Client, Options
 
 EPILOG = """\
 examples:
@@ -50,11 +55,45 @@ def run(arguments: Namespace) -> int:
     ]
     report = output.report_for(arguments)
     choices = options.options_from(arguments)
-    with options.client_for(remotes[0], arguments) as client:
+    with options.client_for(remotes[0], arguments) as client, _Signals(client, choices):
         if arguments.destination != "-":
             client.get(names, arguments.destination, choices, report)
-        elif len(names) > 1:
+        elif len(names) > 1 or remotes[0].is_folder:
             raise UsageError("only one file can go to standard output")
+        elif sys.stdout is None:
+            raise LocalError("standard output is closed")
         else:
             client.get_stream(names[0], 1, choices, report)
     return output.conclude(report, quiet=arguments.quiet)
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM cut the connection, and the download ends where it waits for more.
+
+    An exception in the middle of things would leave temporary files. A second signal is one.
+    """
+
+    def __init__(self, client: Client, choices: Options) -> None:
+        self._client = client
+        self._choices = choices
+        self._came = 0
+
+    def __enter__(self) -> None:
+        signal.signal(signal.SIGINT, self._take)
+        signal.signal(signal.SIGTERM, self._take)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._came and (kind is None or issubclass(kind, ConnectionLost)):
+            raise _meaning(self._came)
+
+    def _take(self, number: int, _: object) -> None:
+        connection = self._client._connection  # noqa: SLF001 - one part in two modules
+        if self._came or connection is None:
+            raise _meaning(number)
+        self._came = number
+        self._choices.retries = 0
+        connection.interrupt()
+
+
+def _meaning(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()

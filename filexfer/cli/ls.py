@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from filexfer import address
-from filexfer.cli import options
+from filexfer.cli import options, output
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -46,8 +46,7 @@ def run(arguments: Namespace) -> int:
         entries = client.list(remote.path, recursive=arguments.recursive)
         if not arguments.recursive:
             entries = iter(sorted(entries, key=lambda entry: entry.name))
-        for entry in entries:
-            print(_line(entry) if arguments.long else _name(entry))
+        output.print_data(map(_line if arguments.long else _name, entries))
     return 0
 
 

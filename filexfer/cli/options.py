@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from filexfer.address import Remote
 
+_SECONDS_MAX = 1_000_000  # the system counts a wait in milliseconds, with 31 bits
+
 
 def add_connection(parser: ArgumentParser) -> None:
     """Add how a server is talked to."""
@@ -118,9 +120,14 @@ def options_from(arguments: Namespace) -> Options:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= _SECONDS_MAX:
+        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
+
+        raise ArgumentTypeError(f"{text!r} is no number of seconds above 0, up to {_SECONDS_MAX}")
     return value
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from filexfer.errors import ExitCode
+from filexfer.errors import ExitCode, LocalError
 from filexfer.names import shown
 from filexfer.report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterable
     from typing import NoReturn
 
     from tqdm import tqdm
@@ -24,7 +25,8 @@ def report_for(arguments: Namespace) -> Report:
     report = Report()
     if arguments.verbose:
         report.on_file = _name_file
-    if not arguments.quiet and not arguments.verbose and sys.stderr.isatty():
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if is_terminal and not arguments.quiet and not arguments.verbose:
         report.on_progress = _Bar()
     return report
 
@@ -57,8 +59,31 @@ def summary(report: Report) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line to standard error."""
-    print(text, file=sys.stderr)
+    """Print a line to standard error; that nobody can read it changes nothing."""
+    try:
+        if sys.stderr:
+            print(text, file=sys.stderr)
+    except OSError:
+        pass  # what is said here is said by the exit code too
+
+
+def print_data(lines: Iterable[str]) -> None:
+    """Print lines to standard output.
+
+    Raises:
+        BrokenPipeError: if whoever read it has gone.
+        LocalError: if it takes no more for another reason.
+
+    """
+    try:
+        for line in lines:
+            print(line)
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LocalError(f"standard output: {error.strerror}") from error
 
 
 def count(number: int, noun: str) -> str:

@@ -5,7 +5,9 @@ This module must not know how anything is transferred.
 
 from __future__ import annotations
 
-from filexfer import UsageError, address
+import sys
+
+from filexfer import LocalError, UsageError, address
 from filexfer.cli import options, output
 from filexfer.names import shown
 
@@ -41,6 +43,8 @@ def run(arguments: Namespace) -> int:
             )
     if "-" in arguments.sources and len(arguments.sources) > 1:
         raise UsageError("standard input (-) can only be put alone")
+    if "-" in arguments.sources and sys.stdin is None:
+        raise LocalError("standard input is closed")
     report = output.report_for(arguments)
     choices = options.options_from(arguments)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path

@@ -129,21 +129,29 @@ class Reading:
             FileError: if it cannot be read, or does not stop changing.
 
         """
-        fd, status = self.open(entry.name)
+        name = entry.name
+        folder, part = self._locate(name)
         try:
-            for _ in range(2):  # one silent retry
-                entry.size, entry.mtime = status.st_size, status.st_mtime_ns
-                if entry.size > limit:
-                    return None
-                data = os.pread(fd, entry.size + 1, 0)
-                status = os.fstat(fd)
-                if len(data) == entry.size == status.st_size and status.st_mtime_ns == entry.mtime:
-                    return data
+            fd = os.open(part, _OPEN, dir_fd=folder.fd)
+            try:
+                for _ in range(2):  # one silent retry, with what the first try found out
+                    size, mtime = entry.size, entry.mtime
+                    if size > limit:
+                        return None
+                    data = os.pread(fd, size + 1, 0)
+                    status = os.fstat(fd)
+                    entry.size, entry.mtime = status.st_size, status.st_mtime_ns
+                    if not stat.S_ISREG(status.st_mode):
+                        break
+                    if len(data) == size == entry.size and mtime == entry.mtime:
+                        return data
+            finally:
+                os.close(fd)
         except OSError as error:
-            raise _unreadable(error, entry.name) from error
-        finally:
-            os.close(fd)
-        raise FileError(Code.CHANGED, entry.name, "changes while it is read")
+            raise _unreadable(error, name) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError(Code.NOT_REGULAR, name, "is not a regular file any more")
+        raise FileError(Code.CHANGED, name, "changes while it is read")
 
     def large(self, entry: Entry) -> LargeFile:
         """Open a file to be read in pieces.

@@ -10,6 +10,7 @@ This module must not know the network, nor when staged files are published.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from filexfer import names
@@ -101,13 +102,30 @@ class Staging:
             FileError: if it cannot be written; nothing of it is left.
 
         """
-        draft = self.begin(entry)
+        name = entry.name
+        above, part = locate(name)
+        folder = self._claimed(above)
+        staged = Staged(self, folder, self._temporary(), part, entry)
         try:
-            draft.write(data)
-        except FileError:
-            draft.discard()
-            raise
-        return draft.finish(entry)
+            fd = os.open(staged.temporary, _CREATE, entry.mode & 0o777, dir_fd=folder.fd)
+            try:
+                if os.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, "short write")
+                os.utime(fd, ns=(entry.mtime, entry.mtime))
+                if self.durability == "file":
+                    system.flush_descriptor(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            staged.discard()
+            raise FileError.from_os(error, name) from error
+        except UnicodeEncodeError:
+            staged.discard()
+            raise FileError(Code.BAD_NAME, name, "this system cannot write the name") from None
+        except OverflowError:
+            staged.discard()
+            raise FileError(Code.IO_ERROR, name, "its time is out of range") from None
+        return staged
 
     def begin(self, entry: Entry) -> Draft:
         """Begin a file.

@@ -1,0 +1,142 @@
+"""What a sender asks before it sends: entries gathered into questions, and their answers.
+
+Whatever lies in a folder that is new at the receiver needs no question.
+
+This module must not know how anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from filexfer import protocol
+from filexfer.entry import FOLDER, Entry
+from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.names import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.protocol import Answer, Ask
+    from filexfer.report import Report
+    from filexfer.sources import Offer
+
+OPEN_MAX = 8  # questions without an answer
+_ENTRIES_MAX = 500  # in one question
+_BYTES_MAX = 60_000  # of them as written, below a frame's limit
+
+
+class Questions:
+    """The questions of one exchange, at its sender.
+
+    Args:
+        report: Counts what the answers settle.
+
+    Attributes:
+        wanted: What is to be sent, in the order of the walk.
+
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.wanted: deque[Offer] = deque()
+        self._gathered: list[Offer] = []
+        self._size = 0
+        self._asked: deque[list[Offer]] = deque()
+        self._new_folders: set[str] = set()
+        self._within = ""  # the new folder that the walk is in, with a slash
+
+    @property
+    def may_gather(self) -> bool:
+        """Whether another question may be begun."""
+        return len(self._asked) < OPEN_MAX
+
+    @property
+    def has_gathered(self) -> bool:
+        """Whether entries wait to be asked about."""
+        return bool(self._gathered)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a question has no answer yet."""
+        return bool(self._asked)
+
+    def needs(self, offer: Offer) -> bool:
+        """Tell whether it must be asked about."""
+        if offer.source.fresh:
+            return False
+        name = offer.wire_name
+        if self._within:
+            if name.startswith(self._within):
+                return False
+            self._within = ""
+        above = name.rpartition("/")[0]
+        if above in self._new_folders:
+            self._within = above + "/"
+            return False
+        return True
+
+    def gather(self, offer: Offer) -> bool:
+        """Take it into the next question; True if that is full now."""
+        self._gathered.append(offer)
+        self._size += _written_size(offer.wire_name) + _written_size(offer.entry.extra) + 80
+        return len(self._gathered) >= _ENTRIES_MAX or self._size >= _BYTES_MAX
+
+    def ask(self) -> Ask:
+        """Return the question about what was gathered."""
+        batch, self._gathered, self._size = self._gathered, [], 0
+        return self._asking(batch)
+
+    def ask_again(self, offer: Offer) -> Ask:
+        """Return the question about one file whose digest is known now."""
+        return self._asking([offer])
+
+    def take_answer(self, message: Answer) -> None:
+        """Sort what was asked about into wanted, skipped and refused.
+
+        Raises:
+            ProtocolError: if the answer does not fit the question.
+
+        """
+        if not self._asked:
+            raise ProtocolError("an answer came without a question", Code.OUT_OF_ORDER)
+        batch = self._asked.popleft()
+        if len(message.verdicts) != len(batch):
+            raise ProtocolError("an answer does not fit its question")
+        reasons = {index: (code, text) for index, code, text in message.refused}
+        for index, (offer, letter) in enumerate(zip(batch, message.verdicts, strict=True)):
+            if letter == protocol.REFUSE:
+                code, text = reasons.get(index, (Code.DENIED, "refused"))
+                self._report.fail(FileError(code, offer.wire_name, shown(text)))
+            else:
+                self._sort(offer, letter)
+
+    def _sort(self, offer: Offer, letter: str) -> None:
+        entry = offer.entry
+        if letter == protocol.SEND:
+            self.wanted.append(offer)
+        elif letter == protocol.NEW_FOLDER and entry.type == FOLDER:
+            self._new_folders.add(offer.wire_name)
+            self.wanted.append(offer)
+        elif letter == protocol.WANT_DIGEST and not offer.asked_again:
+            offer.asked_again = True
+            self.wanted.append(offer)
+        elif letter in (protocol.SAME, protocol.SKIP):
+            if entry.type != FOLDER:
+                word = protocol.IDENTICAL if letter == protocol.SAME else protocol.SKIPPED
+                self._report.skip(offer.wire_name, entry.size, word)
+        else:
+            raise ProtocolError(f"an answer has the letter {shown(letter)} where it cannot be")
+
+    def _asking(self, batch: list[Offer]) -> Ask:
+        self._asked.append(batch)
+        return protocol.Ask(entries=[_as_on_wire(offer) for offer in batch])
+
+
+def _as_on_wire(offer: Offer) -> Entry:
+    entry = offer.entry
+    return Entry(offer.wire_name, entry.type, entry.size, entry.mtime, entry.mode, entry.extra)
+
+
+def _written_size(text: str) -> int:
+    """Return an upper bound of the bytes that *text* takes in a frame."""
+    return (2 if text.isascii() and text.isprintable() else 6) * len(text)
