@@ -365,8 +365,7 @@ class Connection:
                 self.fill()
         except (NetworkError, OSError):
             pass  # it was a courtesy
-        finally:
-            self.close()
+        self.close()
 
     def interrupt(self) -> None:
         """End the connection from another thread; the waiting one sees it closed."""

@@ -13,7 +13,7 @@ header is that many bytes of UTF-8: one JSON object, no member twice.
     +----+----+----+----+---------------------------+
 
     end:      0000000e 7b226b696e64223a22656e64227d
-    received: 0000001f 7b226b696e64223a227265636569766564222c22636f756e74223a31327d
+    received: 0000001e 7b226b696e64223a227265636569766564222c22636f756e74223a31327d
 
 ``kind`` names the message; its fields are those of the classes below. Unknown members are ignored,
 unknown kinds refused. Names are relative to the folder that is served, their components joined by
@@ -66,7 +66,7 @@ plain body of any size; the answer is one frame, ``stored`` or ``error``, and an
 follow. ``{"kind": "fetch", "name": ..., "hash": "md5"}`` fetches one: the answer is a ``file``
 frame with its hash and a plain body, or ``error``.
 
-    store:  00000044 7b226e616d65223a22612e747874222c2273697a65223a322c226d6435223a2234396636\
+    store:  00000042 7b226e616d65223a22612e747874222c2273697a65223a322c226d6435223a2234396636\
 3861356338343933656332633062663438396238323163323166633362227d
     body:   6869
 """
@@ -104,9 +104,6 @@ HOLE = 1 << 31  # the bit that marks a hole
 HOLE_MAX = HOLE - 1
 PLAIN_MAX = 256 << 10  # bytes; our own senders use a plain body up to here
 ALIVE_EVERY = 5.0  # seconds
-
-FILE_MODE = 0o666  # of a file whose sender did not say; less the receiver's umask
-FOLDER_MODE = 0o777
 
 
 class Hello(Message, kind="hello"):
@@ -189,7 +186,7 @@ class File(Message, kind="file"):
     hash: Digest = ""
     algorithm: Algorithm = "xxh3_128"
     mtime: Time = 0
-    mode: Mode = FILE_MODE
+    mode: Mode = 0o666
     sparse: Flag = False
 
 
@@ -198,7 +195,7 @@ class Folder(Message, kind="folder"):
 
     name: Name
     mtime: Time = 0
-    mode: Mode = FOLDER_MODE
+    mode: Mode = 0o777
 
 
 class Link(Message, kind="link"):
@@ -283,7 +280,7 @@ class Store(Message, kind=""):
     size: Size
     hash: Digest
     mtime: Time = 0
-    mode: Mode = FILE_MODE
+    mode: Mode = 0o666
     token: Text = ""
 
 
@@ -355,12 +352,7 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
 
 
 def encode(message: Message) -> bytes:
-    """Return *message* as a frame.
-
-    Raises:
-        ProtocolError: if it does not fit into a frame (a name or text of extreme length).
-
-    """
+    """Return *message* as a frame; ProtocolError if it does not fit into one."""
     header = message.write()
     if len(header) > FRAME_MAX:
         raise ProtocolError(f"a {message.kind} frame of {len(header)} bytes is too long")
@@ -394,21 +386,18 @@ def decode(header: bytes | memoryview, state: State) -> Message:
             _as_store(members)
         if cls is None:
             raise ProtocolError(f"unknown kind of message {kind!r}", Code.UNSUPPORTED)
-        if cls not in TRANSITIONS[state] and cls is not Error:
-            text = f"a {kind or 'plain'} message came while waiting for {state.value}"
-            raise ProtocolError(text, Code.OUT_OF_ORDER)
-        return cls.read(members)
+        if cls in TRANSITIONS[state] or cls is Error:
+            return cls.read(members)
     except SchemaError as error:
         raise ProtocolError(str(error)) from None
+    text = f"a {kind or 'plain'} message came while waiting for {state.value}"
+    raise ProtocolError(text, Code.OUT_OF_ORDER)
 
 
 def _as_store(members: dict[str, object]) -> None:
     """Bring the spellings of plain clients into one."""
     if "file_name" in members or "file_size" in members:
-        raise SchemaError(
-            "the fields are called 'name', 'size' and 'md5' (or 'hash'), behind a length "
-            "packed with '!I' (4 bytes, big-endian), not native 'i'"
-        )
-    md5 = members.pop("md5", None)
-    if md5 is not None and "hash" not in members:
-        members["hash"] = f"md5:{md5}" if type(md5) is str else md5
+        spelling = "name the fields 'name', 'size' and 'md5' (or 'hash')"
+        raise SchemaError(f"{spelling}, and pack the length with '!I', not native 'i'")
+    if "md5" in members and "hash" not in members:
+        members["hash"] = f"md5:{members.pop('md5')}"

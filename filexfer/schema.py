@@ -22,8 +22,8 @@ from __future__ import annotations
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
 from json import JSONDecoder
-from json.encoder import (
-    c_make_encoder,  # type: ignore[attr-defined] # None where json has no C part
+from json.encoder import (  # type: ignore[attr-defined] # the first is C, and not declared
+    c_make_encoder,
     encode_basestring,
 )
 

@@ -20,7 +20,6 @@ Without texts the client sends the lines of its standard input. Ctrl-C ends the 
 import argparse
 import contextlib
 import json
-import os
 import socket
 import sys
 import threading
@@ -111,7 +110,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(0 if args.side == "server" else 130)
     except (OSError, ValueError, RecursionError) as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a closed output fails once, not at exit too
         sys.exit(f"error: {getattr(error, 'strerror', None) or error}")
 
 

@@ -15,7 +15,6 @@ To run it, with filexfer installed or the folder above this one in PYTHONPATH:
 
 import argparse
 import json
-import os
 import shlex
 import socket
 import sys
@@ -34,7 +33,8 @@ def run(command: str, seconds: float) -> tuple[bytes, int]:
     if not (words := shlex.split(command)) or words[0] not in ALLOWED:
         raise ValueError(f"only these commands are allowed: {', '.join(ALLOWED)}")
     with Popen(words, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT) as process:
-        (timer := Timer(seconds, process.kill)).start()
+        timer = Timer(seconds, process.kill)
+        timer.start()
         output = process.stdout.read(MAX_OUTPUT + 1) if process.stdout else b""
     timer.cancel()  # a command with more to print has ended by now: its output was closed
     if process.returncode < 0 or len(output) > MAX_OUTPUT:
@@ -111,7 +111,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(0 if args.side == "server" else 130)
     except (OSError, ValueError, RecursionError) as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a closed output fails once, not at exit too
         sys.exit(f"error: {getattr(error, 'strerror', None) or error}")
 
 

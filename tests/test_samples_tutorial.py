@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import select
 import signal
 import socket
@@ -311,15 +312,11 @@ def test_ctrl_c_ends_a_server_quietly(
 
 
 @pytest.mark.parametrize("arguments", SERVERS, ids=" ".join)
-def test_a_port_in_use_is_one_sentence_and_status_1(
+def test_a_second_server_on_the_port_is_refused_in_one_sentence(
     start: Callable[..., Sample], arguments: tuple[str, ...]
 ) -> None:
-    kind = socket.SOCK_DGRAM if "--udp" in arguments else socket.SOCK_STREAM
-    with socket.socket(type=kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            sock.listen()
-        status, output, errors = start(*arguments, "--port", sock.getsockname()[1]).finish()
+    port = start(*arguments).port()
+    status, output, errors = start(*arguments, "--port", port).finish()
     assert (status, output) == (1, "")
     assert re.fullmatch(r"error: Address already in use\b.*\n", errors)
 
@@ -589,11 +586,24 @@ def test_a_peer_that_leaves_without_q_is_one_sentence(start: Callable[..., Sampl
     )
 
 
-def test_what_is_no_message_is_one_sentence(start: Callable[..., Sample]) -> None:
+@pytest.mark.parametrize(
+    ("payload", "sentence"),
+    [
+        (b"[]", "what came is not a message"),
+        (b'{"text": 5}', "what came is not a message"),
+        (b"[" * 60_000, ".+"),
+    ],
+    ids=["list", "number", "deep"],
+)
+def test_what_is_no_message_is_one_sentence(
+    start: Callable[..., Sample], payload: bytes, sentence: str
+) -> None:
     server = start("chat", "server")
     with connected(server.port()) as sock:
-        sock.sendall(framing.pack(b"[]"))
-        assert server.finish() == (1, "", "error: what came is not a message\n")
+        sock.sendall(framing.pack(payload))
+        status, output, errors = server.finish()
+    assert (status, output) == (1, "")
+    assert re.fullmatch(f"error: {sentence}\n", errors)
 
 
 def test_ctrl_c_in_a_client_is_status_130_without_a_word(start: Callable[..., Sample]) -> None:
@@ -694,6 +704,19 @@ def test_the_same_arrives_in_two_processes(start: Callable[..., Sample]) -> None
     server = start("sticky_packets", "server")
     client = start("sticky_packets", "client", "--port", server.port())
     assert client.finish() == (0, "", "")
+    assert server.finish() == (0, ARRIVED, "")
+
+
+def test_a_slow_sender_changes_nothing(start: Callable[..., Sample]) -> None:
+    """The receiver waits until everything is there, so what it prints does not depend on time."""
+    server = start("sticky_packets", "server")
+    address = ("127.0.0.1", server.port())
+    for number, case in enumerate(runpy.run_path(str(SAMPLES / "sticky_packets.py"))["CASES"]):
+        with socket.socket(type=case.kind) as sock:
+            sock.connect(address)
+            for data in case.sends:
+                assert number > 0 or is_quiet(sock)
+                sock.sendall(data)
     assert server.finish() == (0, ARRIVED, "")
 
 

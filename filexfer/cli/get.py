@@ -79,8 +79,9 @@ class _Signals:
         self._came = 0
 
     def __enter__(self) -> None:
-        signal.signal(signal.SIGINT, self._take)
-        signal.signal(signal.SIGTERM, self._take)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and '&' ignore them
+                signal.signal(number, self._take)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._came and (kind is None or issubclass(kind, ConnectionLost)):
