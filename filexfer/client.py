@@ -200,7 +200,9 @@ class Client:
             for name in wanted
             if found[name.strip("/")] is not None
         }
-        report.destination = os.path.join(local, "") if into else local
+        landed = os.path.join(local, last_part(wanted[0])) if into and len(wanted) == 1 else local
+        is_folder = len(wanted) > 1 or any(e and e.type == FOLDER for e in found.values())
+        report.destination = os.path.join(landed, "") if is_folder else landed
 
         def once(connection: Connection) -> None:
             for error in missing:

@@ -19,7 +19,7 @@ from filexfer.errors import (
     Code,
     ConnectionLost,
     CutShort,
-    NetworkError,
+    FilexferError,
     ProtocolError,
     RefusedError,
     TimedOut,
@@ -363,7 +363,7 @@ class Connection:
                 dropped += self._stop - self._start
                 self._drop()
                 self.fill()
-        except (NetworkError, OSError):
+        except (FilexferError, OSError):
             pass  # it was a courtesy
         self.close()
 

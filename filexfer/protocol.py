@@ -1,7 +1,6 @@
 """The wire protocol of filexfer, version 1: this text is its specification.
 
-This module must not know sockets, clocks, threads or files: it turns messages into bytes and
-back, and says which message is legal when.
+This module must not know sockets, clocks, threads or files.
 
 Frames
 ======
@@ -101,7 +100,6 @@ VERSION = 1
 FRAME_MAX = framing.MAX_FRAME
 PART_MAX = 4 << 20
 HOLE = 1 << 31  # the bit that marks a hole
-HOLE_MAX = HOLE - 1
 PLAIN_MAX = 256 << 10  # bytes; our own senders use a plain body up to here
 ALIVE_EVERY = 5.0  # seconds
 
@@ -302,7 +300,6 @@ class Stored(Message, kind="stored"):
 
 
 IF_EXISTS = ("error", "overwrite", "update", "skip", "keep-both")
-# The words of an outcome, and the letters of an answer.
 STORED, IDENTICAL, SKIPPED, KEPT, FAILED = "stored", "identical", "skipped", "kept", "failed"
 SEND, NEW_FOLDER, SAME, SKIP, WANT_DIGEST, REFUSE = "s", "n", "i", "k", "d", "r"
 

@@ -14,7 +14,7 @@ from filexfer.buffers import borrowed
 from filexfer.entry import FOLDER, LINK
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
-from filexfer.protocol import HOLE, HOLE_MAX, PLAIN_MAX, State
+from filexfer.protocol import HOLE, PLAIN_MAX, State
 from filexfer.questions import Questions
 from filexfer.sources import Offer
 from filexfer.window import Window
@@ -241,7 +241,7 @@ class Sender:
         """Send the contents of a file; False if the receiver does not want them any more."""
         with borrowed() as buffer:
             while self._window.refused != self._window.item:
-                if hole := file.hole(HOLE_MAX):
+                if hole := file.hole(HOLE - 1):
                     self._send_hole(hole, made)
                 elif got := file.read_into(buffer[: file.until_hole(len(buffer))]):
                     self._send_part(buffer[:got], made)

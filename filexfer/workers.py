@@ -13,15 +13,26 @@ import os
 import signal
 import sys
 from collections import deque
+from threading import Thread
 from time import monotonic
 
 from filexfer.server import GRACE_SECONDS, Server
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DEATHS_MAX = 5
 DEATHS_SECONDS = 60.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_AT_ONCE = signal.SIGUSR1  # from the parent to a worker: do not wait for what is under way
 
 logger = logging.getLogger("filexfer")
+
+
+def hold_signals() -> None:
+    """Let signals wait until ``serve`` is ready for them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*_SIGNALS, _AT_ONCE, signal.SIGCHLD})
 
 
 def serve(server: Server, workers: int) -> int:
@@ -35,13 +46,14 @@ def serve(server: Server, workers: int) -> int:
         workers: Processes; with 1 the calling process serves itself.
 
     """
+    hold_signals()
     if workers == 1:
-        return _serve_here(server, None)
+        return _serve_alone(server)
     server.folder.reservations.share()
     return _Parent(server, workers).run()
 
 
-def _serve_here(server: Server, watch: int | None) -> int:
+def _serve_alone(server: Server) -> int:
     calls = 0
 
     def stop(*_: object) -> None:
@@ -50,48 +62,74 @@ def _serve_here(server: Server, watch: int | None) -> int:
         if calls == 1:
             server.stop()
         else:
-            server.abort()
+            _cut(server)
 
-    signal.signal(signal.SIGTERM, stop)
-    if watch is None:
-        signal.signal(signal.SIGINT, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return _serve_here(server, dict.fromkeys(_SIGNALS, stop), None)
+
+
+def _serve_as_worker(server: Server, watch: int) -> int:
+    """Serve in a child; it may get SIGTERM twice, from its parent and from whoever ends both."""
+    handlers = {
+        signal.SIGINT: signal.SIG_IGN,  # a terminal sends it to all; the parent forwards it
+        signal.SIGTERM: lambda *_: server.stop(),
+        _AT_ONCE: lambda *_: _cut(server),
+    }
+    return _serve_here(server, handlers, watch)
+
+
+def _serve_here(server: Server, handlers: dict[signal.Signals, Any], watch: int | None) -> int:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, _AT_ONCE, signal.SIGCHLD})
     server.serve(watch)
     server.close(GRACE_SECONDS)
     return 0
 
 
+def _cut(server: Server) -> None:
+    """Cut all connections; in another thread, because a handler must not wait for a lock."""
+    Thread(target=server.abort, daemon=True).start()
+
+
 class _Parent:
+    """Takes signals one by one when it waits for them, never in the middle of something."""
+
     def __init__(self, server: Server, workers: int) -> None:
         self._server = server
         self._workers = workers
         self._slots: dict[int, int] = {}  # process id to slot
         self._deaths: deque[float] = deque(maxlen=DEATHS_MAX)
-        self._signals = 0
+        self._is_ending = False
+        self._exit_code = 0
         self._life, self._held = os.pipe()  # ends for the workers when this process ends
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, self._forward)
-        signal.signal(signal.SIGINT, self._forward)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # some systems drop it otherwise
         for slot in range(self._workers):
             self._fork(slot)
-        exit_code = 0
         while self._slots:
-            try:
-                pid, status = os.wait()
-            except ChildProcessError:
-                break
-            slot = self._slots.pop(pid, -1)
-            if slot < 0 or self._signals:
+            if signal.sigwait({*_SIGNALS, signal.SIGCHLD}) == signal.SIGCHLD:
+                self._bury()
+            else:
+                self._end()
+        return self._exit_code
+
+    def _bury(self) -> None:
+        """Take note of the workers that have ended, and replace them."""
+        for pid in list(self._slots):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            slot = self._slots.pop(pid)
+            if self._is_ending:
                 continue
             logger.error("a worker ended (%s)", _how(status))
-            if not self._may_replace():
+            if self._may_replace():
+                self._fork(slot)
+            else:
                 logger.error("workers die too often; giving up")
-                exit_code = 1
-                self._forward()
-                continue
-            self._fork(slot)
-        return exit_code
+                self._exit_code = 1
+                self._end()
 
     def _may_replace(self) -> bool:
         now = monotonic()
@@ -101,34 +139,27 @@ class _Parent:
     def _fork(self, slot: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        # A signal that comes while there is a child that does not listen yet must wait.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        pid = os.fork() if not self._signals else -1
-        if pid > 0:
-            self._slots[pid] = slot
+        pid = os.fork()
         if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._slots[pid] = slot
             return
         code = 1
         try:
             os.close(self._held)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent forwards it
             self._server.after_fork()
             self._server.folder.reservations.use_slot(slot)
-            code = _serve_here(self._server, self._life)
+            code = _serve_as_worker(self._server, self._life)
         except BaseException:
             logger.exception("a worker failed")
         finally:
             os._exit(code)
 
-    def _forward(self, *_: object) -> None:
-        self._signals += 1
+    def _end(self) -> None:
+        """Let the workers end after what is under way; the second time, at once."""
         self._server.close_listener()
-        for pid in list(self._slots):
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                pass  # it ended just now
+        for pid in self._slots:
+            os.kill(pid, _AT_ONCE if self._is_ending else signal.SIGTERM)
+        self._is_ending = True
 
 
 def _how(status: int) -> str:

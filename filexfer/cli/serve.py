@@ -96,6 +96,7 @@ def run(arguments: Namespace) -> int:
         durability=arguments.durability,
         insecure=arguments.insecure,
     )
+    workers.hold_signals()  # who reads the address may send one at once
     if not arguments.quiet:
         _announce(server, insecure=arguments.insecure)
     return workers.serve(server, arguments.workers)
