@@ -120,7 +120,8 @@ def _host_and_port(authority: str, text: str) -> tuple[str, int]:
         raise UsageError(f"{shown(text)} has no host")
     if not has_port:
         return host, DEFAULT_PORT
-    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text[:6]) < 65536):
+    is_number = port_text.isascii() and port_text.isdigit() and len(port_text) <= 5
+    if not (is_number and 0 < int(port_text) < 65536):
         raise UsageError(f"{shown(text)}: a port is a number from 1 to 65535")
     return host, int(port_text)
 

@@ -104,7 +104,7 @@ class Placement:
         if target is not None:
             return target
         above, _, part = wire_name.rpartition("/")
-        folder = self._folders.get(above)
+        folder = self._folders.get(above) if part and wire_name[0] != "/" else None
         if folder is None:
             folder = self._find(above, wire_name)
             if len(self._folders) > 1000:
@@ -114,9 +114,10 @@ class Placement:
 
     def _find(self, folder: str, wire_name: str) -> str:
         rest: list[str] = []
+        is_name = all(wire_name.split("/"))
         while True:
             target = self._targets.get(folder)
-            if target is not None:
+            if target is not None and is_name:
                 return "/".join([target, *reversed(rest)] if target else rest[::-1])
             if not folder:
                 raise IntegrityError(f"the server sent {shown(wire_name)}, which was not asked for")

@@ -207,9 +207,8 @@ class Message:
 
     def write(self) -> bytes:
         """Return the message as JSON."""
-        members: dict[str, object] = (
-            {"kind": self.kind, **self.__dict__} if self.kind else vars(self)
-        )
+        members: dict[str, object] = {"kind": self.kind} if self.kind else {}
+        members.update((name, value) for name, value in vars(self).items() if value is not None)
         try:
             return "".join(_write(members, 0)).encode()
         except UnicodeEncodeError:  # a name that is not UTF-8

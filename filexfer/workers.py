@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections import deque
 from threading import Thread
 from time import monotonic
@@ -137,8 +136,6 @@ class _Parent:
         return len(self._deaths) < DEATHS_MAX or now - self._deaths[0] > DEATHS_SECONDS
 
     def _fork(self, slot: int) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
         pid = os.fork()
         if pid:
             self._slots[pid] = slot

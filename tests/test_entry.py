@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,14 @@ times = st.integers(-(2**63), 2**63 - 1)
 
 def test_equality() -> None:
     """Two entries are equal when all their fields are, and to nothing else."""
-    values = {"name": "a", "type": FILE, "size": 1, "mtime": 2, "mode": 0o600, "extra": "x"}
+    values: dict[str, Any] = {
+        "name": "a",
+        "type": FILE,
+        "size": 1,
+        "mtime": 2,
+        "mode": 0o600,
+        "extra": "x",
+    }
     others = {"name": "b", "type": FOLDER, "size": 9, "mtime": 9, "mode": 0o644, "extra": "y"}
     assert Entry(**values) == Entry(**values)
     for field in FIELDS:
