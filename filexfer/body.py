@@ -8,7 +8,8 @@ This module must not know what else comes on the connection, or what becomes of 
 from __future__ import annotations
 
 from filexfer import hashing
-from filexfer.buffers import borrowed
+from filexfer.buffers import ROOM, borrowed
+from filexfer.connection import part_length
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.storage.staging import entry_of_file
@@ -67,7 +68,7 @@ class LargeBody:
 
     def receive_plain(self, connection: Connection, size: int) -> None:
         """Take in a plain body of *size* bytes."""
-        self._guarded(lambda buffer: self._pieces(connection, buffer, size))
+        self._guarded(lambda buffer: self._pieces(connection, buffer, size, 0))
 
     def receive_parts(self, connection: Connection) -> None:
         """Take in a body in parts, up to its end."""
@@ -116,7 +117,7 @@ class LargeBody:
             self._draft.discard()
             self._draft = None
 
-    def _guarded(self, receive: Callable[[memoryview], None]) -> None:
+    def _guarded(self, receive: Callable[[memoryview], object]) -> None:
         try:
             with borrowed() as buffer:
                 receive(buffer)
@@ -125,28 +126,34 @@ class LargeBody:
             raise
 
     def _parts(self, connection: Connection, buffer: memoryview) -> None:
-        while True:
-            size, is_hole = connection.part()
-            if not size:
-                return
+        size, is_hole = connection.part()
+        while size:
             if is_hole:
                 self._skip(size)
-            else:
-                self._pieces(connection, buffer, size)
+                size, is_hole = connection.part()
+            else:  # the next length comes with the last bytes, in the same call
+                size, is_hole = part_length(self._pieces(connection, buffer, size, ROOM))
 
-    def _pieces(self, connection: Connection, buffer: memoryview, size: int) -> None:
+    def _pieces(
+        self, connection: Connection, buffer: memoryview, size: int, more: int
+    ) -> memoryview:
+        """Take in *size* bytes; return the *more* bytes that follow them."""
+        rest = buffer[:0]
         while size:
-            view = buffer[: min(size, len(buffer))]
-            connection.body_into(view)
-            self._count(len(view))
+            piece = min(size, len(buffer) - ROOM)
+            size -= piece
+            taken = buffer[: piece if size else piece + more]
+            connection.body_into(taken)
+            view, rest = taken[:piece], taken[piece:]
+            self._count(piece)
             if self._draft:
                 self._hash.update(view)
                 try:
                     self._draft.write(view)
                 except FileError as error:
                     self._refuse(error)
-            size -= len(view)
-            self._moved(len(view))
+            self._moved(piece)
+        return rest
 
     def _skip(self, size: int) -> None:
         self._count(size)

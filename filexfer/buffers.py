@@ -12,8 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGE = 2 << 20  # bytes; pieces of this size move at full speed
-SMALL = 128 << 10  # bytes; about a third slower, when the pool is empty
+ROOM = 4  # bytes beside a piece, for the length that stands before it or after it
+LARGE = (2 << 20) + ROOM  # bytes; pieces of this size move at full speed
+SMALL = (128 << 10) + ROOM  # bytes; about a third slower, when the pool is empty
 POOL = 8  # large buffers in a process
 
 _free: list[bytearray] = []

@@ -273,14 +273,7 @@ class Connection:
 
     def part(self) -> tuple[int, bool]:
         """Return the length of the next part of a body, and whether it is a hole."""
-        (length,) = LENGTH.unpack(self.body(LENGTH.size))
-        if length & HOLE:
-            if length == HOLE:
-                raise ProtocolError("a hole must not be empty")
-            return length - HOLE, True
-        if length > PART_MAX:
-            raise ProtocolError(f"a part of a body must have at most {PART_MAX} bytes")
-        return length, False
+        return part_length(self.body(LENGTH.size))
 
     def _take_in(self) -> bool:
         """Take in what is there; True if anything came."""
@@ -398,3 +391,15 @@ class Connection:
         if type(message) is protocol.Error:
             raise said(message.code, message.text)
         raise error from None
+
+
+def part_length(data: memoryview) -> tuple[int, bool]:
+    """Return the length of a part of a body, and whether it is a hole."""
+    (length,) = LENGTH.unpack(data)
+    if length & HOLE:
+        if length == HOLE:
+            raise ProtocolError("a hole must not be empty")
+        return length - HOLE, True
+    if length > PART_MAX:
+        raise ProtocolError(f"a part of a body must have at most {PART_MAX} bytes")
+    return length, False

@@ -77,5 +77,5 @@ def algorithm_of(digest: str) -> str:
     """
     algorithm, _, digits = digest.partition(":")
     if HEX_SIZES.get(algorithm) != len(digits) or digits.strip("0123456789abcdef"):
-        raise ValueError(f"not a digest of {', '.join(ALGORITHMS)}")
+        raise ValueError(f"is not a digest of {', '.join(ALGORITHMS)}")
     return algorithm

@@ -382,7 +382,7 @@ def decode(header: bytes | memoryview, state: State) -> Message:
         if cls is Store:
             _as_store(members)
         if cls is None:
-            raise ProtocolError(f"unknown kind of message {kind!r}", Code.UNSUPPORTED)
+            raise ProtocolError(f"unknown kind of message {kind!r:.99}", Code.UNSUPPORTED)
         if cls in TRANSITIONS[state] or cls is Error:
             return cls.read(members)
     except SchemaError as error:

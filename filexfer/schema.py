@@ -59,6 +59,8 @@ ITEMS_MAX = 5000  # of a list in one message
 SIZE_MAX = 2**63 - 1
 MODE_MAX = 0o7777
 
+_UNCLEAR = ("\\", "\t", "\n", "\r")
+
 
 class SchemaError(ValueError):
     """The bytes are no message; the text says why."""
@@ -238,9 +240,7 @@ def read_object(data: bytes | memoryview) -> dict[str, object]:
         members, end = _scan(text, 0)
         if type(members) is not dict or (end != len(text) and text[end:].strip(" \t\r\n")):
             raise SchemaError("a header must be one JSON object and nothing else")
-        # In a text without backslashes every '":' ends a member's name; where the count does
-        # not settle it, a slower reading does.
-        if "\\" in text or text.count('":') != len(members):
+        if text.count(",") >= len(members) and _may_repeat(text, len(members)):
             _scan_strictly(text, 0)
     except StopIteration:
         raise SchemaError("a header must be one JSON object and nothing else") from None
@@ -253,6 +253,17 @@ def read_object(data: bytes | memoryview) -> dict[str, object]:
     except ValueError as error:
         raise SchemaError(f"a header must be JSON: {_reason(error)}") from None
     return members
+
+
+def _may_repeat(text: str, count: int) -> bool:
+    """Tell whether more than *count* members may have been written, so that one is there twice.
+
+    Never if there are fewer commas than members, nor if all quotes delimit texts and none stands
+    before a space: then each '":' ends a member's name, or begins a text.
+    """
+    if text.count('":') != count or any(each in text for each in _UNCLEAR):
+        return True
+    return " " in text and '" ' in text
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:

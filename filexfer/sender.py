@@ -10,7 +10,7 @@ This module must not know sockets, nor which side it is on.
 from __future__ import annotations
 
 from filexfer import hashing, protocol
-from filexfer.buffers import borrowed
+from filexfer.buffers import ROOM, borrowed
 from filexfer.entry import FOLDER, LINK
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
@@ -240,23 +240,24 @@ class Sender:
     def _send_parts(self, file: OpenFile, made: hashing.Hash) -> bool:
         """Send the contents of a file; False if the receiver does not want them any more."""
         with borrowed() as buffer:
+            room = buffer[ROOM:]
             while self._window.refused != self._window.item:
                 if hole := file.hole(HOLE - 1):
                     self._send_hole(hole, made)
-                elif got := file.read_into(buffer[: file.until_hole(len(buffer))]):
-                    self._send_part(buffer[:got], made)
+                elif got := file.read_into(room[: file.until_hole(len(room))]):
+                    made.update(room[:got])
+                    LENGTH.pack_into(buffer, 0, got)
+                    self._send_part(buffer[: ROOM + got])
                 else:
                     return True
         return False
 
-    def _send_part(self, view: memoryview, made: hashing.Hash) -> None:
-        made.update(view)
-        self._connection.post(LENGTH.pack(len(view)))
+    def _send_part(self, view: memoryview) -> None:
         self._connection.post(view)
         self._connection.flush()  # the buffer is used again
         if self._connection.has_input:
             self._take_replies()
-        self._report.move(len(view))
+        self._report.move(len(view) - ROOM)
         self._report.progress()
 
     def _send_hole(self, size: int, made: hashing.Hash) -> None:

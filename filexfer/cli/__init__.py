@@ -90,12 +90,13 @@ def console() -> None:
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         _restart_in_utf8()  # else names would not keep their bytes
     code = main()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stderr, sys.stdout):
         try:
             if stream:
                 stream.flush()
         except OSError:
-            code = code or 1  # what was printed did not arrive: the disk is full, say
+            if stream is sys.stdout:
+                code = code or 8  # ExitCode.LOCAL: what was printed did not arrive
     from os import _exit  # noqa: PLC0415 - loaded by Python itself
 
     _exit(code)

@@ -55,15 +55,16 @@ def run(arguments: Namespace) -> int:
     ]
     report = output.report_for(arguments)
     choices = options.options_from(arguments)
-    with options.client_for(remotes[0], arguments) as client, _Signals(client, choices):
-        if arguments.destination != "-":
-            client.get(names, arguments.destination, choices, report)
-        elif len(names) > 1 or remotes[0].is_folder:
-            raise UsageError("only one file can go to standard output")
-        elif sys.stdout is None:
-            raise LocalError("standard output is closed")
-        else:
+    if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
+        raise UsageError("only one file can go to standard output")
+    if arguments.destination == "-" and sys.stdout is None:
+        raise LocalError("standard output is closed")
+    with options.client_for(remotes[0], arguments) as client:
+        if arguments.destination == "-":
             client.get_stream(names[0], 1, choices, report)
+        else:
+            with _Signals(client, choices):
+                client.get(names, arguments.destination, choices, report)
     return output.conclude(report, quiet=arguments.quiet)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 
 from filexfer import Server, UsageError, workers
-from filexfer.address import DEFAULT_PORT
+from filexfer.address import DEFAULT_PORT, format_url, is_loopback
 from filexfer.cli import options, output
 from filexfer.names import shown
 from filexfer.server import raise_file_limit
@@ -106,16 +107,29 @@ def _announce(server: Server, *, insecure: bool) -> None:
     rights = [right for right in _RIGHTS if right in server.rights]
     output.say(f"folder   {shown(server.folder.path)}")
     output.say(f"address  {server.address}")
-    output.say(f"rights   {', '.join(rights)}, for {_whom(insecure=insecure)}")
+    whom, flag, address = "every user of this machine", "", server.address
+    if insecure and not is_loopback(server.host):
+        whom, flag = "everybody who can reach the address, unencrypted", "--insecure "
+        address = format_url(_seen_from_outside(server.host), server.port, "", is_folder=True)
+    output.say(f"rights   {', '.join(rights)}, for {whom}")
     if "create" in rights:
-        output.say(f"upload   filexfer put FILE... {server.address}")
-    output.say(f"download filexfer get {server.address}NAME .")
+        output.say(f"upload   filexfer put {flag}FILE... {address}")
+    output.say(f"download filexfer get {flag}{address}NAME .")
 
 
-def _whom(*, insecure: bool) -> str:
-    if insecure:
-        return "everybody who can reach the address, unencrypted"
-    return "every user of this machine"
+def _seen_from_outside(host: str) -> str:
+    """Return an address of this machine in the place of one that means all of them."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
+        return host
+    family, other = (
+        (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
+    )
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((other, 9))  # sends nothing: it only chooses the way to other machines
+        except OSError:
+            return socket.gethostname()
+        return str(sock.getsockname()[0])
 
 
 _RIGHTS = ("read", "list", "create", "overwrite", "delete")

@@ -132,6 +132,8 @@ class Folder:
                 _remove(folders.get(above).fd, part, recursive=recursive)
             except OSError as error:
                 raise FileError.from_os(error, name) from error
+            except RecursionError:
+                raise FileError(Code.IO_ERROR, name, "nests too deep to be removed") from None
 
     def is_first_visit(self, fd: int) -> bool:
         """Tell whether the folder open as *fd* was not asked about before by this process."""

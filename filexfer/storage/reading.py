@@ -257,7 +257,7 @@ class LargeFile:
             data = os.lseek(self._fd, self._at, os.SEEK_DATA)
         except OSError:  # nothing but a hole to the end; or the file system cannot tell
             data = self.entry.size if self._is_at_hole() else self._at
-        size = min(data - self._at, most)
+        size = min(data - self._at, self.entry.size - self._at, most)  # it may have grown
         self._at += size
         return size
 

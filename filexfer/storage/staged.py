@@ -255,6 +255,8 @@ class _Locked:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             self._fd = os.open(self._part, flags, dir_fd=self._folder)
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                return self  # a folder's lock is its claim, perhaps our own
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             now = os.stat(self._part, dir_fd=self._folder, follow_symlinks=False)
             self.is_current = os.path.samestat(now, os.fstat(self._fd))
