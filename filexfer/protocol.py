@@ -66,17 +66,16 @@ follow. ``{"kind": "fetch", "name": ..., "hash": "md5"}`` fetches one: the answe
 frame with its hash and a plain body, or ``error``.
 
     store:  00000042 7b226e616d65223a22612e747874222c2273697a65223a322c226d6435223a2234396636\
-3861356338343933656332633062663438396238323163323166633362227d
+38613563383439336563326330626634383938323163323166633362227d
     body:   6869
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
-from filexfer import framing, schema
+from filexfer import framing, header, schema
 from filexfer.errors import Code, ProtocolError
 from filexfer.schema import (
     Algorithm,
@@ -358,25 +357,23 @@ def encode(message: Message) -> bytes:
 
 def file_frame(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
     """Return the frame of a ``File`` with a plain body, six times as fast as ``encode``."""
-    header = (
-        f'{{"kind":"file","name":{encode_basestring(name)},"size":{size},"hash":"{digest}",'
-        f'"mtime":{mtime},"mode":{mode}}}'
-    )
     try:
-        return framing.pack(header.encode())
+        return framing.pack(header.write(name, size, digest, mtime, mode))
     except UnicodeEncodeError:  # a name that is not UTF-8
         return encode(File(name=name, size=size, hash=digest, mtime=mtime, mode=mode))
 
 
-def decode(header: bytes | memoryview, state: State) -> Message:
-    """Return the message in *header*, which must be legal in *state*.
+def decode(data: bytes | memoryview, state: State) -> Message:
+    """Return the message in the header *data*, which must be legal in *state*.
 
     Raises:
         ProtocolError: if it is malformed, unknown or out of order.
 
     """
+    if state is State.TAKING and (checked := header.read(data)):
+        return File.made(checked)
     try:
-        members = schema.read_object(header)
+        members = schema.read_object(data)
         kind = members.pop("kind", "")
         cls = KINDS.get(kind) if type(kind) is str else None
         if cls is Store:

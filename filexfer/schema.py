@@ -203,8 +203,13 @@ class Message:
         for name in cls.required:
             if name not in values:
                 raise SchemaError(f"{cls.kind}: {name!r} is missing")
+        return cls.made(values)
+
+    @classmethod
+    def made(cls, checked: dict[str, Any]) -> Self:
+        """Return the message that has these members, which were checked."""
         message = cls.__new__(cls)
-        message.__dict__ = values
+        message.__dict__ = checked
         return message
 
     def write(self) -> bytes:

@@ -211,8 +211,9 @@ class FolderFinish:
         fd = self.folder.fd
         mode = self.entry.mode & 0o777 & ~system.umask()
         try:
-            if self._may_change_mode and stat.S_IMODE(os.fstat(fd).st_mode) & 0o777 != mode:
-                os.fchmod(fd, mode)
+            now = stat.S_IMODE(os.fstat(fd).st_mode)
+            if self._may_change_mode and now & 0o777 != mode:
+                os.fchmod(fd, now & ~0o777 | mode)  # a shared folder keeps its special bits
             os.utime(fd, ns=(self.entry.mtime, self.entry.mtime))
         except OSError as error:
             return Result(Choice.REFUSE, FileError.from_os(error, self.entry.name))

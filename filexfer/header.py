@@ -1,0 +1,53 @@
+"""The header of a small file, written and read in the shortest time.
+
+Most frames of an exchange are this one, and a third of Python's share of the work was spent on
+it. What is written here is what ``schema`` would write, and what is read here is what ``schema``
+would accept; whatever looks different in the least is left to ``schema``.
+
+This module must not know the protocol beyond this one header.
+"""
+
+from __future__ import annotations
+
+import re
+from json.encoder import encode_basestring
+
+# The members in the order in which they are written, names without escapes, no number that could
+# be out of range.
+_HEADER = re.compile(
+    rb'\{"kind":"file","name":"([^"\\\x00-\x1f]+)","size":(0|[1-9][0-9]{0,17}),'
+    rb'"hash":"(xxh3_128:[0-9a-f]{32})","mtime":(0|[1-9][0-9]{0,17}|1[0-9]{18}),'
+    rb'"mode":(0|[1-9][0-9]{0,2}|[1-3][0-9]{3})\}'
+)
+
+
+def write(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
+    """Return the header of a file with a plain body.
+
+    Raises:
+        UnicodeEncodeError: if the name is not UTF-8.
+
+    """
+    return (
+        f'{{"kind":"file","name":{encode_basestring(name)},"size":{size},"hash":"{digest}",'
+        f'"mtime":{mtime},"mode":{mode}}}'
+    ).encode()
+
+
+def read(header: bytes | memoryview) -> dict[str, str | int] | None:
+    """Return the members of such a header, but ``kind``, all checked; None for any other."""
+    found = _HEADER.fullmatch(header)
+    if found is None:
+        return None
+    name, size, digest, mtime, mode = found.groups()
+    try:
+        text = str(name, "utf-8")
+    except UnicodeDecodeError:
+        return None
+    return {
+        "name": text,
+        "size": int(size),
+        "hash": str(digest, "ascii"),
+        "mtime": int(mtime),
+        "mode": int(mode),
+    }
