@@ -46,8 +46,6 @@ LEAST_SPAN = 30.0  # ... over this many seconds
 DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 64 << 20
 
-_GONE = select.POLLERR | select.POLLHUP
-
 
 class Connection:
     """One connected socket.
@@ -87,6 +85,7 @@ class Connection:
         self._poll.register(sock, 0)
         self._buffer = memoryview(bytearray(BUFFER))
         self._start = self._stop = 0
+        self._ended = False  # whether the peer sends no more
         self._queue: list[bytes | memoryview] = []
         self._queued = 0
         self._last_post = monotonic()
@@ -120,7 +119,7 @@ class Connection:
         try:
             while self._has_output:
                 if not self._push():
-                    self._wait(reading=self._has_room(), writing=True)
+                    self._wait(reading=not self._ended and self._has_room(), writing=True)
                     if self._take_in() and self.on_input:
                         self.on_input()
         except ConnectionLost as error:
@@ -216,17 +215,23 @@ class Connection:
 
         """
         self._make_room()
-        if not inside:
-            self._waited = 0.0
-            self._waited_from = self.moved
         until = None if patience is None else monotonic() + patience
         while True:
-            if self._has_output:
-                self._push()
+            try:
+                if self._has_output:
+                    self._push()
+            except ConnectionLost as error:
+                self._raise_last_words(error)
             if self._queued <= QUEUE_MAX and self._take_in():
                 if inside:
                     self._check_pace()
+                else:
+                    self._waited, self._waited_from = 0.0, self.moved
                 return True
+            if self._ended and (inside or self.has_input):
+                raise CutShort("the connection was closed in the middle of a frame or body")
+            if self._ended:
+                raise ConnectionLost("the connection was closed")
             left = None if until is None else until - monotonic()
             if left is not None and left <= 0:
                 return False
@@ -242,12 +247,7 @@ class Connection:
         if self._stop - self._start < size:
             self._make_room(size)
             while self._stop - self._start < size:
-                try:
-                    self.fill(inside=True)
-                except TimedOut:
-                    raise
-                except ConnectionLost:
-                    raise CutShort("the connection was closed in the middle of a body") from None
+                self.fill(inside=True)
         start = self._start
         self._start = start + size
         return self._buffer[start : start + size]
@@ -276,18 +276,15 @@ class Connection:
         return part_length(self.body(LENGTH.size))
 
     def _take_in(self) -> bool:
-        """Take in what is there; True if anything came."""
-        if not self._has_room():
+        """Take in what is there; True if anything came. The end is noted."""
+        if self._ended or not self._has_room():
             return False
         got = self._transport.receive_into(self._buffer[self._stop :])
         if got > 0:
             self._stop += got
             self.moved += got
             return True
-        if got == 0:
-            if self.has_input:
-                raise CutShort("the connection was closed in the middle of a frame")
-            raise ConnectionLost("the connection was closed")
+        self._ended = got == 0
         return False
 
     def _has_room(self) -> bool:
@@ -310,9 +307,6 @@ class Connection:
         """Agree on TLS, where it is used."""
         while not self._transport.shake_hands():
             self._wait(reading=True, writing=self._transport.unsent)
-        while self._transport.unsent:
-            self._push()
-            self._wait(reading=False, writing=True)
 
     def _wait(self, *, reading: bool, writing: bool, seconds: float | None = None) -> bool:
         """Wait until the socket can be read or written; False when *seconds* have passed."""
@@ -337,8 +331,7 @@ class Connection:
         if self._waited >= LEAST_SPAN:
             if self.moved - self._waited_from < LEAST_RATE * LEAST_SPAN:
                 raise TimedOut(f"the other side sends less than {LEAST_RATE} bytes per second")
-            self._waited = 0.0
-            self._waited_from = self.moved
+            self._waited, self._waited_from = 0.0, self.moved
 
     # Ending
 
@@ -346,7 +339,7 @@ class Connection:
         """Tell the peer why, drop what it is still sending for a moment, and close."""
         code = Code.TIMEOUT if isinstance(error, TimedOut) else error.code
         self.deadline = monotonic() + DRAIN_SECONDS
-        try:
+        with contextlib.suppress(FilexferError, OSError):  # it is a courtesy
             self.send(protocol.Error(code=code, text=str(error)))
             self.on_input = self._drop
             self.flush()
@@ -356,16 +349,12 @@ class Connection:
                 dropped += self._stop - self._start
                 self._drop()
                 self.fill()
-        except (FilexferError, OSError):
-            pass  # it was a courtesy
         self.close()
 
     def interrupt(self) -> None:
         """End the connection from another thread; the waiting one sees it closed."""
-        try:
+        with contextlib.suppress(OSError):  # closed already
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # closed already
 
     def close(self) -> None:
         """Close the socket; harmless when closed."""
@@ -377,12 +366,17 @@ class Connection:
     def _raise_last_words(self, error: ConnectionLost) -> None:
         """Raise what the peer said before it went, or *error*."""
         self.deadline = monotonic() + DRAIN_SECONDS
-        with contextlib.suppress(ConnectionLost):
-            while self._has_room():
+        while self._has_room():
+            try:
                 if not self._take_in():
+                    if self._ended:
+                        break
                     self._wait(reading=True, writing=False)
-                elif self.on_input:
-                    self.on_input()
+                    continue
+            except ConnectionLost:
+                break
+            if self.on_input:
+                self.on_input()
         message = None
         with contextlib.suppress(ProtocolError):  # not at a frame: the bytes of a body
             while message is None and (header := self._header()) is not None:

@@ -116,7 +116,10 @@ class Tls:
         got = 0
         while got < len(view):
             try:
-                got += self._read(len(view) - got, view[got:])
+                count = self._read(len(view) - got, view[got:])
+                if not count:  # the other side said goodbye
+                    break
+                got += count
             except self._ssl.SSLWantReadError:
                 if got:
                     break

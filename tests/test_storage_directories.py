@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -271,7 +272,7 @@ def test_a_claim_waits_for_a_sweep_but_not_for_ever(
     root: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(directories.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     with Directories(root) as sweeping, Directories(root) as folders:
         fcntl.flock(sweeping.get("").fd, fcntl.LOCK_EX)
         folders.get("").claim()

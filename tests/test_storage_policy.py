@@ -37,7 +37,7 @@ def outcome(policy: Policy, offered: Entry, existing: Entry | None, digest: str 
         assert decision.text
         return decision.code
     assert not decision.code
-    return decision.choice.value
+    return str(decision.choice.value)
 
 
 def different(if_exists: str, *, newer: bool, may_overwrite: bool) -> str:

@@ -6,6 +6,7 @@ Everything in here goes to standard error.
 from __future__ import annotations
 
 import sys
+from time import monotonic
 
 from filexfer.errors import ExitCode, LocalError
 from filexfer.names import shown
@@ -106,6 +107,9 @@ def _name_file(name: str, result: str, number: int) -> None:
         say(f"{result:9} {size(number):>9}  {shown(name)}")
 
 
+_BAR_AFTER = 0.3  # seconds; what is over sooner needs no bar, and is not held up by loading it
+
+
 class _Bar:
     """A bar of bytes; its total grows while the source is still being walked."""
 
@@ -114,8 +118,13 @@ class _Bar:
 
     def __call__(self, report: Report) -> None:
         """Bring the bar up to date."""
-        bar = self._bar = self._bar or _new_bar()
-        bar.total = max(report.found_bytes - report.skipped_bytes, report.moved) or None
+        if self._bar is None:
+            if monotonic() - report.started < _BAR_AFTER:
+                return
+            self._bar = _new_bar()
+        bar = self._bar
+        to_move = report.found_bytes - report.skipped_bytes  # 0 in a download: the server walks
+        bar.total = to_move if to_move and to_move >= report.moved else None
         bar.set_postfix_str(
             f"{report.files}/{report.found} files" if report.found else f"{report.files} files",
             refresh=False,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sized
+    from collections.abc import Callable, Iterator
 
     from filexfer.entry import Entry
     from filexfer.errors import FileError
@@ -123,8 +123,8 @@ class Target(Protocol):
     policy: Policy
 
     @property
-    def folders(self) -> Sized:
-        """The folders that are open."""
+    def folders_opened(self) -> int:
+        """How many folders were opened so far; each may stay open until a group is settled."""
 
     def find(self, name: str) -> Entry | None:
         """Return what has the name now."""
@@ -143,3 +143,6 @@ class Target(Protocol):
 
     def make_folder(self, entry: Entry) -> Item:
         """Make a folder; what is returned sets its mode and time at last."""
+
+    def seal(self) -> None:
+        """Note that a group is closed: what comes now must not appear together with it."""

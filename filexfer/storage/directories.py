@@ -20,7 +20,7 @@ from filexfer.errors import Code, FileError
 from filexfer.storage import system
 
 OPEN_MAX = 64  # unused folders kept open
-_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE = 0.02  # seconds
 
@@ -28,14 +28,32 @@ _CLAIM_PAUSE = 0.02  # seconds
 class Directory:
     """An open folder.
 
+    A folder that this exchange made may be hidden for a while: it lies under a temporary name, so
+    that small files can be written in it under their own names at once, and appear all together
+    when it is revealed. If somebody else made a folder of its name meanwhile, the two are merged:
+    then what was written goes over to the other folder one by one.
+
     Attributes:
         fd: Its descriptor.
         users: How many still need it open.
         made: Whether this exchange made it, so that nothing of others is in it.
+        direct: Whether small files are written under their own names now.
+        hidden_fd: After a merge, the descriptor of the folder that was hidden, else -1.
 
     """
 
-    __slots__ = ("claimed", "fd", "made", "name", "users")
+    __slots__ = (
+        "_above",
+        "_part",
+        "_temporary",
+        "claimed",
+        "direct",
+        "fd",
+        "hidden_fd",
+        "made",
+        "name",
+        "users",
+    )
 
     def __init__(self, name: str, fd: int, *, made: bool) -> None:
         self.name = name
@@ -43,6 +61,59 @@ class Directory:
         self.made = made
         self.users = 0
         self.claimed = False
+        self.direct = False
+        self.hidden_fd = -1
+        self._above: Directory | None = None  # while it is hidden, what it lies in
+        self._temporary = self._part = ""
+
+    def hide(self, above: Directory, temporary: str, part: str) -> None:
+        """Note that it lies in *above* as *temporary* and shall be called *part*."""
+        above.users += 1
+        self._above, self._temporary, self._part = above, temporary, part
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether nobody else can see it yet."""
+        return self._above is not None
+
+    def reveal(self) -> None:
+        """Let it take its place, and all it lies in before it.
+
+        Raises:
+            OSError: if that fails; what is in it stays hidden.
+
+        """
+        above = self._above
+        if above is None:
+            return
+        above.reveal()
+        self.direct = False
+        lies_in = above.fd if above.hidden_fd < 0 else above.hidden_fd
+        if lies_in != above.fd or self._temporary != self._part:
+            try:
+                system.rename_exclusive(lies_in, self._temporary, self._part, above.fd)
+            except FileExistsError:
+                fd = os.open(self._part, FLAGS, dir_fd=above.fd)
+                self.hidden_fd, self.fd, self.made = self.fd, fd, False
+                self.claimed = False
+        self._above = None
+        above.users -= 1
+
+    def close(self) -> None:
+        """Close it."""
+        if self._above is not None:
+            self._above.users -= 1
+        os.close(self.fd)
+        if self.hidden_fd >= 0:
+            os.close(self.hidden_fd)
+
+    def remove_if_unused(self) -> None:
+        """Remove a folder that was never revealed, if nothing is left in it."""
+        if self._above is not None:
+            try:
+                os.rmdir(self._temporary, dir_fd=self._above.fd)
+            except OSError:
+                pass  # the next sweep finds it
 
     def claim(self) -> None:
         """Tell other processes that living temporary files are in here, until it is closed.
@@ -77,9 +148,10 @@ class Directory:
     def _remove_leftover(self, name: str) -> bool:
         try:
             status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-            own = status.st_uid == os.geteuid() and status.st_nlink == 1
-            if own and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
-                os.unlink(name, dir_fd=self.fd)
+            is_folder = stat.S_ISDIR(status.st_mode)
+            is_file = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
+            if status.st_uid == os.geteuid() and (is_folder or (is_file and status.st_nlink == 1)):
+                remove(self.fd, name, recursive=True)
                 return True
         except OSError:
             pass  # gone, or not ours to remove; it stays hidden
@@ -100,6 +172,7 @@ class Directories:
         self._root = root
         self._making = making
         self._durable = durable
+        self.opened = 0  # folders, so far
         self._open: OrderedDict[str, Directory] = OrderedDict()
 
     def __enter__(self) -> Directories:
@@ -126,46 +199,62 @@ class Directories:
         if name:
             made = self._descend(name)
         else:
-            made = Directory("", os.open(".", _FLAGS, dir_fd=self._root), made=False)
+            made = Directory("", os.open(".", FLAGS, dir_fd=self._root), made=False)
         self._open[name] = made
+        self.opened += 1
         return made
 
-    def make(self, name: str, mode: int) -> Directory:
+    def make(self, name: str, mode: int, temporary: str = "") -> Directory:
         """Return the folder *name*, open, made with *mode* (less the umask) if it was missing.
+
+        Args:
+            name: Its name.
+            mode: Permission bits.
+            temporary: If given, a folder that was missing is hidden under this name.
 
         Raises:
             FileError: as ``get`` does.
 
         """
-        if name and name not in self._open:
-            above, part = locate(name)
-            parent = self.get(above)
-            try:
-                made = self._make(parent, part, mode)
-            except OSError as error:
-                raise FileError.from_os(error, name) from error
-            except UnicodeEncodeError:
-                raise FileError(Code.BAD_NAME, name, "this system cannot write the name") from None
-            if made:
-                parent.users += 1
-                folder = self.get(name)
-                parent.users -= 1
-                folder.made = True
-                return folder
-        return self.get(name)
-
-    def forget(self, name: str) -> None:
-        """Close the folder *name*, if it is open and unused."""
-        found = self._open.get(name)
-        if found is not None and not found.users:
-            del self._open[name]
-            os.close(found.fd)
+        if not name or name in self._open:
+            return self.get(name)
+        above, part = locate(name)
+        parent = self.get(above)
+        parent.users += 1
+        try:
+            return self._made_in(parent, name, part, mode, temporary)
+        except OSError as error:
+            raise FileError.from_os(error, name) from error
+        except UnicodeEncodeError:
+            raise FileError(Code.BAD_NAME, name, "this system cannot write the name") from None
+        finally:
+            parent.users -= 1
 
     def close(self) -> None:
         """Close all folders."""
         for folder in self._open.values():
-            os.close(folder.fd)
+            folder.remove_if_unused()
+        for folder in self._open.values():
+            folder.close()
         self._open.clear()
+
+    def _made_in(
+        self, parent: Directory, name: str, part: str, mode: int, temporary: str
+    ) -> Directory:
+        if parent.direct:
+            temporary = part  # hidden with what it lies in
+        elif temporary and not parent.made and system.exists(part, parent.fd):
+            return self.get(name)
+        if not self._make(parent, temporary or part, mode):
+            return self.get(name)
+        fd = os.open(temporary or part, FLAGS, dir_fd=parent.fd)
+        folder = Directory(name, fd, made=True)
+        if temporary or parent.is_hidden:
+            folder.hide(parent, temporary or part, part)
+            folder.direct = bool(temporary)
+        self._open[name] = folder
+        self.opened += 1
+        return folder
 
     def _descend(self, name: str) -> Directory:
         above, part = locate(name)
@@ -189,13 +278,16 @@ class Directories:
         if parent.made:  # then it can hardly be there: try to make it first
             made = self._make(parent, part)
         try:
-            fd = os.open(part, _FLAGS, dir_fd=parent.fd)
+            fd = os.open(part, FLAGS, dir_fd=parent.fd)
         except FileNotFoundError:
             if not self._making:
                 raise
             made = self._make(parent, part)
-            fd = os.open(part, _FLAGS, dir_fd=parent.fd)
-        return Directory(name, fd, made=made)
+            fd = os.open(part, FLAGS, dir_fd=parent.fd)
+        folder = Directory(name, fd, made=made)
+        if parent.is_hidden:
+            folder.hide(parent, part, part)
+        return folder
 
     def _make(self, parent: Directory, part: str, mode: int = 0o777) -> bool:
         try:
@@ -208,7 +300,7 @@ class Directories:
 
     def _close_unused(self) -> None:
         for name in [name for name, folder in self._open.items() if not folder.users]:
-            os.close(self._open.pop(name).fd)
+            self._open.pop(name).close()
 
 
 def locate(name: str) -> tuple[str, str]:
@@ -222,3 +314,24 @@ def locate(name: str) -> tuple[str, str]:
         return names.locate(name)
     except names.BadName as error:
         raise FileError(Code.BAD_NAME, name, str(error)) from None
+
+
+def remove(folder: int, part: str, *, recursive: bool) -> None:
+    """Remove what is called *part* in an open folder, with *recursive* also a full folder.
+
+    Raises:
+        OSError: as the system says.
+
+    """
+    status = os.stat(part, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(part, dir_fd=folder)
+        return
+    if recursive:
+        fd = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            for each in os.listdir(fd):
+                remove(fd, each, recursive=True)
+        finally:
+            os.close(fd)
+    os.rmdir(part, dir_fd=folder)

@@ -6,13 +6,12 @@ This module must not know the network; what a peer may do is decided above it.
 from __future__ import annotations
 
 import os
-import stat
 import threading
 
 from filexfer import names
 from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError, LocalError
-from filexfer.storage.directories import Directories
+from filexfer.storage.directories import Directories, remove
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations
 
@@ -129,7 +128,7 @@ class Folder:
         above, _, part = name.rpartition("/")
         with Directories(self.fd) as folders:
             try:
-                _remove(folders.get(above).fd, part, recursive=recursive)
+                remove(folders.get(above).fd, part, recursive=recursive)
             except OSError as error:
                 raise FileError.from_os(error, name) from error
             except RecursionError:
@@ -157,18 +156,3 @@ def names_checked(name: str) -> None:
         names.split(name)
     except names.BadName as error:
         raise FileError(Code.BAD_NAME, name, str(error)) from None
-
-
-def _remove(folder: int, part: str, *, recursive: bool) -> None:
-    status = os.stat(part, dir_fd=folder, follow_symlinks=False)
-    if not stat.S_ISDIR(status.st_mode):
-        os.unlink(part, dir_fd=folder)
-        return
-    if recursive:
-        fd = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-        try:
-            for each in os.listdir(fd):
-                _remove(fd, each, recursive=True)
-        finally:
-            os.close(fd)
-    os.rmdir(part, dir_fd=folder)

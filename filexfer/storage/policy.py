@@ -64,6 +64,11 @@ class Policy:
         self.may_overwrite = may_overwrite
         self.may_read = may_read
 
+    @property
+    def replaces(self) -> bool:
+        """Whether what exists may be changed, and shall be."""
+        return self.may_overwrite and self.if_exists in ("overwrite", "update")
+
     def decide(self, offered: Entry, existing: Entry | None, digest: Callable[[], str]) -> Decision:
         """Say what happens to *offered*.
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import threading
+from itertools import chain
 from time import monotonic
 
 from filexfer.errors import FileError
@@ -63,6 +64,7 @@ class Publisher:
         self._grouped = staging.durability == "batch"
         self._gathering: list[Item] = []
         self._began = 0.0  # when the first item of the group came
+        self._folders = 0  # how many folders had been opened by then
         self._flushing: list[Item] = []
         self._named: list[tuple[Item, Result]] = []
         self._flush: _Flush | None = None
@@ -77,8 +79,12 @@ class Publisher:
         else:
             if not self._gathering:
                 self._began = monotonic()
+                self._folders = self._staging.folders_opened
             self._gathering.append(item)
-            if len(self._gathering) >= GROUP_ITEMS or len(self._staging.folders) > GROUP_FOLDERS:
+            if (
+                len(self._gathering) >= GROUP_ITEMS
+                or self._staging.folders_opened - self._folders > GROUP_FOLDERS
+            ):
                 self.advance(close_group=True, wait=self._flush is not None)
 
     @property
@@ -87,13 +93,9 @@ class Publisher:
 
         Items numbered 0 (folders that are finished) do not count.
         """
-        for number in (
-            *(item.number for item, _ in self._named),
-            *(item.number for item in self._flushing),
-            *(item.number for item in self._gathering),
-        ):
-            if number:
-                return number
+        for item in chain((item for item, _ in self._named), self._flushing, self._gathering):
+            if item.number:
+                return item.number
         return 0
 
     @property
@@ -125,6 +127,7 @@ class Publisher:
             self._after_flush(self._flush)
         due = self._gathering and (close_group or monotonic() >= self._began + GROUP_SECONDS)
         if not self._flush and (due or (self._named and close_group)):
+            self._staging.seal()
             self._flushing, self._gathering = self._gathering, []
             self._flush = _Flush([*self._flushing, *(item for item, _ in self._named)])
 

@@ -66,7 +66,7 @@ class Staged:
 
     """
 
-    __slots__ = ("_staging", "entry", "folder", "number", "part", "temporary")
+    __slots__ = ("_fd", "_staging", "entry", "folder", "number", "part", "temporary")
 
     def __init__(
         self, staging: Staging, folder: Directory, temporary: str, part: str, entry: Entry
@@ -77,11 +77,19 @@ class Staged:
         self.temporary = temporary
         self.part = part
         self.entry = entry
+        self._fd = folder.fd
         folder.users += 1
 
     def publish(self) -> Result:
         """Let it take its place, and say how that went; it is gone from its temporary name."""
         try:
+            if self.folder.is_hidden:
+                self.folder.reveal()
+            if self.folder.fd != self._fd:
+                self._move_over()
+            if self.temporary == self.part:
+                self.release()
+                return _TAKEN
             result = self._rename()
             if self._staging.durability == "file":
                 system.flush_descriptor(self.folder.fd)
@@ -95,7 +103,7 @@ class Staged:
         """Remove it; it was not wanted or not good."""
         self.release()
         try:
-            os.unlink(self.temporary, dir_fd=self.folder.fd)
+            os.unlink(self.temporary, dir_fd=self._fd)
         except OSError:
             pass  # it stays hidden, and the next sweep finds it
 
@@ -104,7 +112,7 @@ class Staged:
         if self.entry.type == LINK:
             return
         try:
-            fd = os.open(self.temporary, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.folder.fd)
+            fd = os.open(self.temporary, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._fd)
         except FileNotFoundError:
             return
         try:
@@ -123,6 +131,13 @@ class Staged:
     def release(self) -> None:
         """Let go of the folder."""
         self.folder.users -= 1
+
+    def _move_over(self) -> None:
+        """Go from the folder that was hidden to the one it was merged with."""
+        temporary = self._staging.temporary()
+        fd, self._fd = self._fd, self.folder.fd
+        os.rename(self.temporary, temporary, src_dir_fd=fd, dst_dir_fd=self._fd)
+        self.temporary = temporary
 
     def _rename(self) -> Result:
         try:
@@ -208,9 +223,10 @@ class FolderFinish:
 
     def publish(self) -> Result:
         """Set them, and say how that went."""
-        fd = self.folder.fd
         mode = self.entry.mode & 0o777 & ~system.umask()
         try:
+            self.folder.reveal()
+            fd = self.folder.fd
             now = stat.S_IMODE(os.fstat(fd).st_mode)
             if self._may_change_mode and now & 0o777 != mode:
                 os.fchmod(fd, now & ~0o777 | mode)  # a shared folder keeps its special bits

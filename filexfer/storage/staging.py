@@ -10,7 +10,6 @@ This module must not know the network, nor when staged files are published.
 
 from __future__ import annotations
 
-import errno
 import os
 
 from filexfer import names
@@ -52,6 +51,8 @@ class Staging:
         self.folders = Directories(
             folder.fd, making=True, durable=durability == "file" or one_by_one
         )
+        self._hides = durability == "batch" and not one_by_one
+        self._direct: list[Directory] = []
         self._reading = Reading(folder.fd)
         self._prefix = names.RESERVED + os.urandom(12).hex()
         self._count = 0
@@ -62,6 +63,11 @@ class Staging:
     def __exit__(self, *exc: object) -> None:
         self._reading.close()
         self.folders.close()
+
+    @property
+    def folders_opened(self) -> int:
+        """How many folders were opened so far."""
+        return self.folders.opened
 
     def find(self, name: str) -> Entry | None:
         """Return what has the name now."""
@@ -104,18 +110,22 @@ class Staging:
         """
         name = entry.name
         above, part = locate(name)
-        folder = self._claimed(above)
-        staged = Staged(self, folder, self._temporary(), part, entry)
-        try:
-            fd = os.open(staged.temporary, _CREATE, entry.mode & 0o777, dir_fd=folder.fd)
+        folder = self.folders.get(above)
+        if folder.direct:
             try:
-                if os.write(fd, data) != len(data):
-                    raise OSError(errno.ENOSPC, "short write")
-                os.utime(fd, ns=(entry.mtime, entry.mtime))
-                if self.durability == "file":
-                    system.flush_descriptor(fd)
-            finally:
-                os.close(fd)
+                return self._written(Staged(self, folder, part, part, entry), data)
+            except FileExistsError:
+                pass  # the same name came before in this exchange
+        folder = self._claimed(above)
+        return self._written(Staged(self, folder, self.temporary(), part, entry), data)
+
+    def _written(self, staged: Staged, data: bytes | memoryview) -> Staged:
+        name = staged.entry.name
+        try:
+            self._write(staged, data)
+        except FileExistsError:
+            staged.release()
+            raise
         except OSError as error:
             staged.discard()
             raise FileError.from_os(error, name) from error
@@ -126,6 +136,19 @@ class Staging:
             staged.discard()
             raise FileError(Code.IO_ERROR, name, "its time is out of range") from None
         return staged
+
+    def _write(self, staged: Staged, data: bytes | memoryview) -> None:
+        entry = staged.entry
+        fd = os.open(staged.temporary, _CREATE, entry.mode & 0o777, dir_fd=staged.folder.fd)
+        try:
+            done = os.write(fd, data)
+            while done < len(data):
+                done += os.write(fd, data[done:])
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+            if self.durability == "file":
+                system.flush_descriptor(fd)
+        finally:
+            os.close(fd)
 
     def begin(self, entry: Entry) -> Draft:
         """Begin a file.
@@ -141,7 +164,7 @@ class Staging:
         above, part = locate(name)
         folder = self._claimed(above)
         reserved = self._reserve(folder, entry) if entry.size >= LARGE else 0
-        temporary = self._temporary()
+        temporary = self.temporary()
         try:
             fd = os.open(temporary, _CREATE, entry.mode & 0o777, dir_fd=folder.fd)
         except OSError as error:
@@ -162,7 +185,7 @@ class Staging:
                 Code.DENIED, entry.name, "the link leads out of the folder and is not made"
             )
         folder = self._claimed(above)
-        staged = Staged(self, folder, self._temporary(), part, entry)
+        staged = Staged(self, folder, self.temporary(), part, entry)
         try:
             os.symlink(entry.extra, staged.temporary, dir_fd=folder.fd)
             times = (entry.mtime, entry.mtime)
@@ -179,8 +202,26 @@ class Staging:
             FileError: if it cannot be made, or something else has the name.
 
         """
-        folder = self.folders.make(entry.name, entry.mode & 0o777 | 0o700)
-        return FolderFinish(folder, entry, may_change_mode=self.policy.may_overwrite)
+        hidden = ""
+        if self._hides and entry.name:
+            above, _ = locate(entry.name)
+            if not self.folders.get(above).direct:
+                self._claimed(above)
+            hidden = self.temporary()
+        folder = self.folders.make(entry.name, entry.mode & 0o777 | 0o700, hidden)
+        if folder.direct:
+            self._direct.append(folder)
+        return FolderFinish(folder, entry, may_change_mode=self.policy.replaces)
+
+    def seal(self) -> None:
+        """Let no more files be written under their own names into folders that are hidden now.
+
+        The folders are about to be revealed with what is in them, so nothing may come in that
+        the flush before does not cover.
+        """
+        for folder in self._direct:
+            folder.direct = False
+        self._direct.clear()
 
     def digest(self, name: str, algorithm: str) -> str:
         """Return the digest of what is there."""
@@ -194,7 +235,8 @@ class Staging:
             folder.claim()
         return folder
 
-    def _temporary(self) -> str:
+    def temporary(self) -> str:
+        """Return a temporary name that nothing has."""
         self._count += 1
         return f"{self._prefix}{self._count:08x}.part"
 

@@ -115,7 +115,7 @@ class StreamTarget:
     """
 
     durability = "none"
-    folders: tuple[object, ...] = ()
+    folders_opened = 0
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -172,6 +172,9 @@ class StreamTarget:
 
     def discard(self) -> None:
         """Do nothing: what is written cannot be taken back."""
+
+    def seal(self) -> None:
+        """Do nothing: nothing is hidden in a stream."""
 
     def link(self, entry: Entry) -> StreamedFile:
         """Refuse: only a file can go to a stream."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from functools import cache
 
@@ -31,7 +32,7 @@ def _library() -> CDLL:
 
 
 @cache
-def _exclusive_rename() -> Callable[[int, bytes, bytes], int] | None:
+def _exclusive_rename() -> Callable[[int, bytes, int, bytes], int] | None:
     """Return the system's rename that refuses to replace, if it has one."""
     name, flag = {
         "linux": ("renameat2", _RENAME_NOREPLACE),
@@ -42,28 +43,47 @@ def _exclusive_rename() -> Callable[[int, bytes, bytes], int] | None:
         return None
     from ctypes import get_errno  # noqa: PLC0415 - as above
 
-    def rename(folder: int, old: bytes, new: bytes) -> int:
-        return 0 if call(folder, old, folder, new, flag) == 0 else get_errno()
+    def rename(folder: int, old: bytes, to: int, new: bytes) -> int:
+        return 0 if call(folder, old, to, new, flag) == 0 else get_errno()
 
     return rename
 
 
-def rename_exclusive(folder: int, old: str, new: str) -> None:
-    """Rename *old* to *new* within the folder that is open as *folder*, never replacing.
+def rename_exclusive(folder: int, old: str, new: str, to: int = -1) -> None:
+    """Rename *old* in the folder open as *folder* to *new* there, or in *to*; never replace.
 
     Raises:
         FileExistsError: if *new* is there.
         OSError: as the system says.
 
     """
+    if to < 0:
+        to = folder
     if native and (rename := _exclusive_rename()):
-        error = rename(folder, os.fsencode(old), os.fsencode(new))
+        error = rename(folder, os.fsencode(old), to, os.fsencode(new))
         if not error:
             return
         if error not in _MISSING:
             raise OSError(error, os.strerror(error))
-    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    os.unlink(old, dir_fd=folder)
+    try:
+        os.link(old, new, src_dir_fd=folder, dst_dir_fd=to, follow_symlinks=False)
+    except PermissionError:  # a folder has no second name: an empty one is replaced at worst
+        if not stat.S_ISDIR(os.stat(old, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise
+        if exists(new, to):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=to)
+    else:
+        os.unlink(old, dir_fd=folder)
+
+
+def exists(name: str, folder: int) -> bool:
+    """Tell whether there is anything of that name in an open folder."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def has_file_system_flush() -> bool:

@@ -1,0 +1,228 @@
+"""Commands that make no sense: one line that says why, the right exit code, nothing done.
+
+And the rule by which a word is a local path or a place on a server.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from test_cli_process import Service, fx, is_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOBODY = "fx://127.0.0.1:1/"  # no server is there, and none of these commands looks for one
+
+WRONG_WORDS = [
+    ("", "COMMAND"),
+    ("pup a b", "invalid choice: 'pup' (choose from"),
+    ("--nonsense", "COMMAND"),
+    # what is missing
+    ("put", "SRC, REMOTE"),
+    ("put file", "REMOTE"),
+    ("get", "REMOTE, DST"),
+    (f"get {NOBODY}x", "DST"),
+    ("ls", "REMOTE"),
+    ("rm", "REMOTE"),
+    ("mkdir", "REMOTE"),
+    # options
+    (f"put --nonsense file {NOBODY}", "--nonsense"),
+    (f"put --over file {NOBODY}", "--over"),
+    (f"put -q -v file {NOBODY}", "not allowed with argument -q"),
+    (f"put --overwrite --update file {NOBODY}", "not allowed with argument --overwrite"),
+    (f"put --update --keep-both file {NOBODY}", "not allowed with argument --update"),
+    (f"put --hash crc32 file {NOBODY}", "invalid choice: 'crc32'"),
+    (f"put --jobs 0 file {NOBODY}", "jobs must be 1 to 64, not 0"),
+    (f"put --jobs 65 file {NOBODY}", "jobs must be 1 to 64, not 65"),
+    (f"put -j many file {NOBODY}", "invalid int value: 'many'"),
+    (f"put --retries=-1 file {NOBODY}", "retries must not be negative"),
+    (f"put --timeout 0 file {NOBODY}", "'0' is no number of seconds above 0"),
+    (f"put --timeout=-3 file {NOBODY}", "'-3' is no number of seconds above 0"),
+    (f"put --timeout nan file {NOBODY}", "'nan' is no number of seconds above 0"),
+    (f"put --timeout inf file {NOBODY}", "'inf' is no number of seconds above 0"),
+    (f"put --timeout 1e9 file {NOBODY}", "'1e9' is no number of seconds above 0, up to 1000000"),
+    (f"get --timeout soon {NOBODY}x .", "'soon' is no number of seconds above 0"),
+    (f"get --durability never {NOBODY}x .", "invalid choice: 'never'"),
+    (f"put --durability file file {NOBODY}", "--durability"),  # the server decides
+    (f"ls --hash md5 {NOBODY}", "--hash"),
+    (f"ls {NOBODY} {NOBODY}", "unrecognized arguments"),
+    # addresses
+    ("put file local", "local is a local path; a remote one is HOST:PATH or fx://HOST/PATH"),
+    ("put file :x", ":x has no host"),
+    ("put file fx://", "fx:// has no host"),
+    ("put file fx:///x", "fx:///x has no host"),
+    ("put file fx://:17177/", "fx://:17177/ has no host"),
+    ("put file fx://host:/", "a port is a number from 1 to 65535"),
+    ("put file fx://host:0/", "a port is a number from 1 to 65535"),
+    ("put file fx://host:65536/", "a port is a number from 1 to 65535"),
+    ("put file fx://host:http/", "a port is a number from 1 to 65535"),
+    ("put file fx://host:-1/", "a port is a number from 1 to 65535"),
+    ("put file fx://[::1/", "an IPv6 address stands in brackets: fx://[::1]:PORT/"),
+    ("put file fx://[::1]x/", "an IPv6 address stands in brackets: fx://[::1]:PORT/"),
+    ("put file fx://::1/", "fx://::1/ has no host"),
+    ("put file fx://fd00::1/", "a port is a number from 1 to 65535"),
+    (f"put file {NOBODY}../x", "../x: a path on a server cannot have '..' in it"),
+    (f"put file {NOBODY}a/%2e%2e/x", "a path on a server cannot have '..' in it"),
+    ("get local .", "local is a local path"),
+    (f"get {NOBODY}x fx://host/", "fx://host/ is remote"),
+    (f"get {NOBODY}x host:x", "host:x is remote; a local file of that name is ./host:x"),
+    (f"get {NOBODY}x fx://127.0.0.1:2/y .", "all sources must be on one server"),
+    (f"get {NOBODY}x {NOBODY}y -", "only one file can go to standard output"),
+    (f"get {NOBODY} -", "only one file can go to standard output"),
+    (f"get {NOBODY}folder/ -", "only one file can go to standard output"),
+    (f"put a:b {NOBODY}", "a:b is remote; a local file of that name is ./a:b"),
+    (f"put fx://host/x {NOBODY}", "fx://host/x is remote"),
+    (f"put - file {NOBODY}", "standard input (-) can only be put alone"),
+    (f"put - {NOBODY}", "standard input needs a file's name at the destination"),
+    (f"put - {NOBODY}folder/", "standard input needs a file's name at the destination"),
+    ("ls local", "local is a local path"),
+    (f"rm {NOBODY}", "the folder that is served cannot be removed"),
+    (f"rm {NOBODY}.", "the folder that is served cannot be removed"),
+    (f"mkdir {NOBODY}..", "cannot have '..' in it"),
+    ("mkdir local", "local is a local path"),
+    ("demo missing", "missing: no such file or folder"),
+    # serving
+    ("serve . more", "unrecognized arguments: more"),
+    ("serve --port 65536", "--port must be 0 to 65535, not 65536"),
+    ("serve --port=-1", "--port must be 0 to 65535, not -1"),
+    ("serve --port http", "invalid int value: 'http'"),
+    ("serve --workers 0", "--workers must be 1 to 256, not 0"),
+    ("serve --workers 257", "--workers must be 1 to 256, not 257"),
+    ("serve --allow fly", "--allow takes overwrite and delete, with a comma between"),
+    ("serve --allow overwrite+delete", "--allow takes overwrite and delete"),
+    ("serve --read-only --allow delete", "a read-only server cannot allow more"),
+    ("serve --durability never", "invalid choice: 'never'"),
+    ("serve -q -v", "not allowed with argument -q"),
+]
+
+
+@pytest.mark.parametrize(("words", "reason"), WRONG_WORDS, ids=[w for w, _ in WRONG_WORDS])
+def test_wrong_words(words: str, reason: str, tmp_path: Path) -> None:
+    """What makes no sense ends with code 2 and one line that says why; nothing is done."""
+    (tmp_path / "file").write_text("x")
+    result = fx(*words.split(), cwd=tmp_path)
+    assert result.returncode == 2
+    assert reason in result.stderr
+    assert is_one_line(result.stderr), result.stderr
+    assert result.stdout == ""
+    assert os.listdir(tmp_path) == ["file"]
+
+
+WRONG_PLACES = [
+    ("ls fx://127.0.0.1:1/", 6, "cannot connect to 127.0.0.1 port 1: Connection refused"),
+    ("get fx://host.invalid/x .", 6, "the host host.invalid is not known"),
+    ("put file fx://a..b/", 6, "the host a..b is not known"),
+    ("serve missing --port 0", 8, "/missing: No such file or directory"),
+    ("serve file --port 0", 8, "/file: Not a directory"),
+    ("serve --host host.invalid --port 0", 6, "cannot listen on host.invalid"),
+    ("serve --host 198.51.100.1 --insecure --port 0", 6, "cannot listen on 198.51.100.1 port 0"),
+    ("serve --host 0.0.0.0 --port 0", 4, "0.0.0.0 can be reached by other machines"),
+    ("serve --host :: --port 0", 4, ":: can be reached by other machines"),
+    ("serve --host= --port 0", 4, "can be reached by other machines"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"), WRONG_PLACES, ids=[w[0] for w in WRONG_PLACES]
+)
+def test_wrong_places(words: str, code: int, reason: str, tmp_path: Path) -> None:
+    """A place that cannot be reached or served is told in one line."""
+    (tmp_path / "file").write_text("x")
+    result = fx(*words.split(), cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert reason in result.stderr
+    assert is_one_line(result.stderr), result.stderr
+
+
+# Local or remote
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run one server for the tests of this module; each uses names of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    with Service(folder, "--workers", "1", "--durability", "none") as running_service:
+        yield running_service
+
+
+@pytest.mark.parametrize("name", ["a:b", "fx:", "[::1]:x", "-", "--help", "host:17177"])
+def test_local_path_with_a_colon(name: str, tmp_path: Path, service: Service) -> None:
+    """With ``./`` before it, any name is a local path; up and down."""
+    (tmp_path / name).write_text(name)
+    folder = f"local {name}"
+    up = fx("put", f"./{name}", service.address + "taken/", cwd=tmp_path)
+    assert up.returncode == 0, up.stderr
+    assert (service.folder / "taken" / name).read_text() == name
+    (tmp_path / folder).mkdir()
+    url = up.stderr.split(" -> ")[1].strip()  # as the summary writes it
+    down = fx("get", url, f"./{folder}/{name}", cwd=tmp_path)
+    assert down.returncode == 0, down.stderr
+    assert (tmp_path / folder / name).read_text() == name
+
+
+def test_double_dash_ends_the_options(tmp_path: Path, service: Service) -> None:
+    """What follows ``--`` is no option."""
+    (tmp_path / "--overwrite").write_text("x")
+    result = fx("put", "--", "--overwrite", service.address + "dashes/", cwd=tmp_path)
+    assert result.returncode == 0
+    assert os.listdir(service.folder / "dashes") == ["--overwrite"]
+
+
+def test_colon_after_a_slash_is_local(tmp_path: Path, service: Service) -> None:
+    """A colon behind the first slash makes no remote place."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a:b").write_text("x")
+    result = fx("put", "folder/a:b", service.address + "colon/", cwd=tmp_path)
+    assert result.returncode == 0
+    assert os.listdir(service.folder / "colon") == ["a:b"]
+
+
+def test_percent_signs(tmp_path: Path, service: Service) -> None:
+    """In an ``fx://`` address ``%41`` is the letter A; a local path is taken as it is."""
+    (tmp_path / "per%41cent").write_text("x")
+    assert fx("put", tmp_path / "per%41cent", service.address + "x%41/").returncode == 0
+    assert os.listdir(service.folder / "xA") == ["per%41cent"]
+    assert fx("get", service.address + "xA/per%2541cent", "-").stdout == "x"
+    assert fx("get", service.address + "xA/per%41cent", "-").returncode == 3
+
+
+def has_ipv6() -> bool:
+    """Tell whether this machine has an IPv6 loopback address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6(tmp_path: Path) -> None:
+    """An IPv6 address stands in brackets, in what is printed and in what is read."""
+    (tmp_path / "file").write_text("x")
+    with Service(tmp_path / "in", "--host", "::1", "--workers", "1") as service:
+        assert service.address == f"fx://[::1]:{service.port}/"
+        result = fx("put", "file", service.address, cwd=tmp_path)
+        assert (result.returncode, service.address + "file\n") == (
+            0,
+            result.stderr[-len(service.address) - 5 :],
+        )
+        assert fx("ls", service.address).stdout == "file\n"
+
+
+def test_short_form_uses_the_default_port(tmp_path: Path) -> None:
+    """``HOST:PATH`` means port 17177; where that is free, a whole round trip shows it."""
+    try:
+        socket.create_server(("127.0.0.1", 17177)).close()
+    except OSError:
+        pytest.skip("port 17177 is in use")
+    (tmp_path / "file").write_text("x")
+    with Service(tmp_path / "in", "--port", "17177", "--workers", "1") as service:
+        assert service.port == 17177
+        result = fx("put", "file", "127.0.0.1:some/", cwd=tmp_path)
+        assert result.stderr.endswith(" -> fx://127.0.0.1/some/file\n")
+        assert fx("ls", "localhost:some").stdout == "file\n"

@@ -1,0 +1,535 @@
+"""The wire protocol: every message both ways, and which may come when."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from filexfer import framing, protocol
+from filexfer.entry import TYPES, Entry
+from filexfer.errors import Code, ProtocolError
+from filexfer.hashing import ALGORITHMS
+from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State, decode, encode
+
+if TYPE_CHECKING:
+    from filexfer.schema import Message
+
+DIGEST = "xxh3_128:99aa06d3014798d86001c324468d497f"
+MD5 = "49f68a5c8493ec2c0bf489821c21fc3b"  # of "hi"
+
+# Each kind of message as it is written, and what it is.
+MESSAGES: list[tuple[str, Message]] = [
+    (
+        '{"kind":"hello","version":1,"program":"x"}',
+        protocol.Hello(version=1, program="x"),
+    ),
+    (
+        '{"kind":"welcome","version":1,"program":"x","rights":["read","list"]}',
+        protocol.Welcome(version=1, program="x", rights=["read", "list"]),
+    ),
+    ('{"kind":"stat","name":"a/b"}', protocol.Stat(name="a/b")),
+    ('{"kind":"list","name":"","recursive":true}', protocol.List(name="", recursive=True)),
+    (
+        '{"kind":"entries","entries":[["a","file",1,-2,420,""],["l","link",0,0,511,"a"]],"more":true}',
+        protocol.Entries(
+            entries=[Entry("a", "file", 1, -2, 0o644), Entry("l", "link", 0, 0, 0o777, "a")],
+            more=True,
+        ),
+    ),
+    ('{"kind":"mkdir","name":"a"}', protocol.MakeFolder(name="a")),
+    ('{"kind":"remove","name":"a","recursive":true}', protocol.Remove(name="a", recursive=True)),
+    ('{"kind":"ok"}', protocol.Ok()),
+    (
+        '{"kind":"put","if_exists":"skip","checksum":true}',
+        protocol.Put(if_exists="skip", checksum=True),
+    ),
+    (
+        '{"kind":"get","names":["a","b/c"],"hash":"sha256","fresh":true,"share":1,"shares":2}',
+        protocol.Get(names=["a", "b/c"], hash="sha256", fresh=True, share=1, shares=2),
+    ),
+    (
+        '{"kind":"file","name":"é\\"\\\\","size":2,"hash":"md5:' + MD5 + '","mtime":5,"mode":384}',
+        protocol.File(name='é"\\', size=2, hash="md5:" + MD5, mtime=5, mode=0o600),
+    ),
+    (
+        '{"kind":"file","name":"a","algorithm":"blake2b","sparse":true}',
+        protocol.File(name="a", algorithm="blake2b", sparse=True),
+    ),
+    (
+        '{"kind":"folder","name":"a","mtime":5,"mode":448}',
+        protocol.Folder(name="a", mtime=5, mode=0o700),
+    ),
+    (
+        '{"kind":"link","name":{"raw":"Yf8="},"target":"..","mtime":5}',
+        protocol.Link(name="a\udcff", target="..", mtime=5),
+    ),
+    (
+        '{"kind":"unsent","name":"a","code":"denied","text":"no"}',
+        protocol.Unsent(name="a", code="denied", text="no"),
+    ),
+    ('{"kind":"trailer","hash":"' + DIGEST + '"}', protocol.Trailer(hash=DIGEST)),
+    (
+        '{"kind":"trailer","code":"changed","text":"no"}',
+        protocol.Trailer(code="changed", text="no"),
+    ),
+    (
+        '{"kind":"ask","entries":[[{"raw":"/w=="},"folder",0,0,493,""]]}',
+        protocol.Ask(entries=[Entry("\udcff", "folder", 0, 0, 0o755)]),
+    ),
+    (
+        '{"kind":"answer","verdicts":"sr","refused":[[1,"denied","no"]]}',
+        protocol.Answer(verdicts="sr", refused=[(1, "denied", "no")]),
+    ),
+    ('{"kind":"received","count":12}', protocol.Received(count=12)),
+    (
+        '{"kind":"outcome","item":3,"result":"kept","code":"","text":"","name":"a~1"}',
+        protocol.Outcome(item=3, result="kept", code="", text="", name="a~1"),
+    ),
+    ('{"kind":"done","count":12}', protocol.Done(count=12)),
+    ('{"kind":"alive"}', protocol.Alive()),
+    ('{"kind":"end"}', protocol.End()),
+    (
+        '{"kind":"error","code":"busy","text":"later","fatal":false}',
+        protocol.Error(code="busy", text="later", fatal=False),
+    ),
+    (
+        '{"name":"a","size":2,"hash":"md5:' + MD5 + '","mtime":5,"mode":384,"token":"t"}',
+        protocol.Store(name="a", size=2, hash="md5:" + MD5, mtime=5, mode=0o600, token="t"),
+    ),
+    (
+        '{"kind":"fetch","name":"a","hash":"md5","token":"t"}',
+        protocol.Fetch(name="a", hash="md5", token="t"),
+    ),
+    (
+        '{"kind":"stored","name":"a","size":2,"hash":"md5:' + MD5 + '","result":"identical"}',
+        protocol.Stored(name="a", size=2, hash="md5:" + MD5, result="identical"),
+    ),
+]
+kinds = pytest.mark.parametrize(
+    ("text", "message"), MESSAGES, ids=[message.kind or "store" for _, message in MESSAGES]
+)
+
+
+def state_for(message: Message) -> State:
+    """Return a state in which *message* may come."""
+    cls = type(message)
+    return next(state for state in State if cls in TRANSITIONS[state] or cls is protocol.Error)
+
+
+# Both ways
+
+
+@kinds
+def test_both_ways(text: str, message: Message) -> None:
+    """Each message is written as it always was, and read as what it was."""
+    frame = encode(message)
+    assert frame == struct.pack("!I", len(text.encode())) + text.encode()
+    assert decode(frame[4:], state_for(message)) == message
+    assert decode(memoryview(frame)[4:], state_for(message)) == message
+
+
+def test_the_table_has_every_kind() -> None:
+    """No message is left out here, and every field of every message occurs."""
+    assert {message.kind for _, message in MESSAGES} == set(KINDS)
+    for kind, cls in KINDS.items():
+        given_fields = {field for _, each in MESSAGES if each.kind == kind for field in vars(each)}
+        assert given_fields == set(cls.checks)
+
+
+@kinds
+def test_unknown_members(text: str, message: Message) -> None:
+    """A14: members that this version does not know are passed over."""
+    members = json.loads(text)
+    more = {**members, "must_have": {"a": [1.5, None]}, "": 0, "checks": 1, "write": 2}
+    assert decode(json.dumps(more).encode(), state_for(message)) == message
+
+
+@kinds
+def test_missing_members(text: str, message: Message) -> None:
+    """Without a member that has no default a message is refused."""
+    members = json.loads(text)
+    for name in type(message).required:
+        less = {key: value for key, value in members.items() if key != name}
+        with pytest.raises(ProtocolError, match="missing") as caught:
+            decode(json.dumps(less).encode(), state_for(message))
+        assert caught.value.code == Code.BAD_HEADER
+
+
+raw_names = st.binary(max_size=12).map(lambda data: data.decode("utf-8", "surrogateescape"))
+some_names = st.text(st.characters(codec="utf-8"), max_size=12) | raw_names
+plain_texts = st.text(st.characters(codec="utf-8"), max_size=12)
+digests = st.sampled_from(list(ALGORITHMS)).flatmap(
+    lambda algorithm: st.just(f"{algorithm}:{'0f' * 64}").map(
+        lambda text: text[: len(algorithm) + 1 + {"sha256": 64, "blake2b": 128}.get(algorithm, 32)]
+    )
+)
+sizes = st.integers(0, 2**63 - 1)
+times = st.integers(-(2**63), 2**63 - 1)
+modes = st.integers(0, 0o7777)
+BY_WORD: dict[str, st.SearchStrategy[Any]] = {
+    "Name": some_names,
+    "Word": plain_texts,
+    "Text": plain_texts,
+    "Digest": digests,
+    "Algorithm": st.sampled_from(list(ALGORITHMS)),
+    "Size": sizes,
+    "Time": times,
+    "Mode": modes,
+    "Flag": st.booleans(),
+    "list[Name]": st.lists(some_names, max_size=3),
+    "list[Word]": st.lists(plain_texts, max_size=3),
+    "list[Entry]": st.lists(
+        st.builds(Entry, some_names, st.sampled_from(TYPES), sizes, times, modes, some_names),
+        max_size=3,
+    ),
+    "list[Refusal]": st.lists(st.tuples(sizes, plain_texts, plain_texts), max_size=3),
+}
+
+
+def messages_of(cls: type[Message]) -> st.SearchStrategy[Message]:
+    """Return a strategy for the messages of a class, made from what it declares."""
+    fields = {
+        name: BY_WORD[word.removesuffix(" | None")] for name, word in cls.__annotations__.items()
+    }
+    return st.fixed_dictionaries(
+        {name: fields[name] for name in cls.required},
+        optional={name: fields[name] for name in fields if name not in cls.required},
+    ).map(lambda values: cls(**values))
+
+
+@settings(max_examples=400)
+@given(st.one_of([messages_of(cls) for cls in KINDS.values()]))
+def test_round_trip(message: Message) -> None:
+    """Whatever a message says arrives as it was said."""
+    frame = encode(message)
+    assert struct.unpack_from("!I", frame) == (len(frame) - 4,)
+    assert decode(frame[4:], state_for(message)) == message
+
+
+@given(some_names, sizes, digests, times, modes)
+@example('\0\x1f\x7f"\\/\u2028\U0001f600', 0, DIGEST, 0, 0)
+@example("a\udcff", 0, DIGEST, 0, 0)
+def test_the_quick_way_to_write_a_file(
+    name: str, size: int, digest: str, mtime: int, mode: int
+) -> None:
+    """``file_frame`` writes what ``encode`` would."""
+    message = protocol.File(name=name, size=size, hash=digest, mtime=mtime, mode=mode)
+    assert protocol.file_frame(name, size, digest, mtime, mode) == encode(message)
+
+
+# Frames
+
+
+def test_frame_limit() -> None:
+    """A message that does not fit into a frame is never sent."""
+    empty = len(encode(protocol.Stat(name=""))) - 4
+    longest = protocol.Stat(name="x" * (FRAME_MAX - empty))
+    assert len(encode(longest)) == 4 + FRAME_MAX == 65_540
+    for name in ("x" * (FRAME_MAX - empty + 1), "é" * FRAME_MAX, "\udcff" * FRAME_MAX):
+        with pytest.raises(ProtocolError, match="stat frame"):
+            encode(protocol.Stat(name=name))
+
+
+@pytest.mark.parametrize("size", [0, FRAME_MAX + 1])
+def test_no_frame(size: int) -> None:
+    """A1, A2: a frame holds something, and not too much."""
+    with pytest.raises(framing.TooLong):
+        framing.pack(b"x" * size)
+
+
+# The specification
+
+
+def vectors() -> dict[str, bytes]:
+    """Return the hex vectors in the specification, by their labels."""
+    found = re.findall(r"^ +(\w+): +((?:[0-9a-f]{2,} ?)+)$", protocol.__doc__ or "", re.MULTILINE)
+    return {label: bytes.fromhex(digits) for label, digits in found}
+
+
+def test_the_vectors_are_all_read() -> None:
+    """The specification has these vectors, whole; the next test would miss none."""
+    assert set(vectors()) == {"end", "received", "store", "body"}
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("end", protocol.End()),
+        ("received", protocol.Received(count=12)),
+        ("store", protocol.Store(name="a.txt", size=2, hash="md5:" + MD5)),
+    ],
+)
+def test_vectors(label: str, message: Message) -> None:
+    """The bytes in the specification are frames that say what they are said to say."""
+    frame = vectors()[label]
+    assert struct.unpack_from("!I", frame) == (len(frame) - 4,)
+    assert decode(frame[4:], state_for(message)) == message
+    if label != "store":  # a plain client's spelling, which is only read
+        assert encode(message) == frame
+
+
+def test_the_body_vector() -> None:
+    """The body in the specification is the one whose digest its header has."""
+    import hashlib  # noqa: PLC0415 - only here
+
+    header = json.loads(vectors()["store"][4:])
+    body = vectors()["body"]
+    assert len(body) == header["size"]
+    assert hashlib.md5(body).hexdigest() == header["md5"]
+
+
+def test_the_numbers_of_the_specification() -> None:
+    """The limits in the text are the limits in the code."""
+    doc = protocol.__doc__ or ""
+    assert f"1 to {protocol.FRAME_MAX:,}" in doc
+    assert f"1 to {protocol.PART_MAX:,}" in doc
+    assert f"{protocol.HOLE:#x} + zeros" in doc
+    assert f"every {protocol.ALIVE_EVERY:g} seconds" in doc
+    assert protocol.VERSION == 1
+    for letter in "snidkr":
+        assert re.search(rf"^    .*\b{letter}  ", doc, re.MULTILINE)
+    assert set("snidkr") == {
+        *(protocol.SEND, protocol.NEW_FOLDER, protocol.SAME),
+        *(protocol.SKIP, protocol.WANT_DIGEST, protocol.REFUSE),
+    }
+
+
+# What may come when
+
+LEGAL = {
+    State.OPENING: "hello  fetch",
+    State.PLAIN: " fetch end",
+    State.IDLE: "stat list mkdir remove alive put get end",
+    State.GREETING: "welcome",
+    State.ANSWERING: "entries ok stored file alive end",
+    State.TAKING: "file folder link unsent ask alive end",
+    State.BODY: "trailer",
+    State.GIVING: "answer received outcome done alive end",
+    State.CLOSED: None,
+}
+
+
+@pytest.mark.parametrize("state", State)
+@kinds
+def test_transitions(state: State, text: str, message: Message) -> None:
+    """A24: in each state each message is either legal or out of order; an error always may come."""
+    words = LEGAL[state]
+    legal = words is not None and message.kind in words.split(" ")
+    if legal or message.kind == "error":
+        assert decode(text.encode(), state) == message
+    else:
+        with pytest.raises(ProtocolError, match=f"while waiting for {state.value}") as caught:
+            decode(text.encode(), state)
+        assert caught.value.code == Code.OUT_OF_ORDER
+
+
+def test_every_state_can_be_left() -> None:
+    """The table leads from the first frame of each side to the end, over every state."""
+    reached = {State.OPENING, State.GREETING, State.BODY}
+    while more := {to for state in reached for to in TRANSITIONS[state].values()} - reached:
+        reached |= more
+    assert reached == set(State)
+    for state in set(State) - {State.CLOSED}:
+        assert set(TRANSITIONS[state].values()) - {state}
+
+
+# Plain clients
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"name": "a", "size": 2, "md5": MD5},
+        {"name": "a", "size": 2, "md5": MD5.upper()},
+        {"name": "a", "size": 2, "hash": "md5:" + MD5},
+        {"name": "a", "size": 2, "hash": "MD5:" + MD5.upper()},
+        {"kind": "", "name": "a", "size": 2, "md5": MD5},
+        {"name": "a", "size": 2, "md5": "x", "hash": "md5:" + MD5},
+    ],
+)
+def test_plain_spellings(members: dict[str, Any]) -> None:
+    """``md5`` alone, or ``hash`` with its algorithm, in either case of letters."""
+    expected = protocol.Store(name="a", size=2, hash="md5:" + MD5)
+    for state in (State.OPENING, State.PLAIN):
+        assert decode(json.dumps(members).encode(), state) == expected
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"name": "a", "size": 2},
+        {"name": "a", "size": 2, "md5": None},
+        {"name": "a", "size": 2, "md5": 5},
+        {"name": "a", "size": 2, "md5": ""},
+        {"name": "a", "size": 2, "md5": [MD5]},
+        {"name": "a", "size": 2, "md5": MD5[1:]},
+        {"name": "a", "size": 2, "md5": "md5:" + MD5},
+        {"name": "a", "size": 2, "hash": ""},
+        {"name": "a", "size": 2, "hash": None},
+        {"name": "a", "size": 2, "hash": MD5},
+        {"name": "a", "size": 2, "hash": None, "md5": MD5},
+        {"name": "a", "size": 2, "sha1": "0" * 40},
+        {"name": "a", "md5": MD5},
+        {"size": 2, "md5": MD5},
+        {},
+    ],
+)
+def test_plain_mistakes(members: dict[str, Any]) -> None:
+    """A18: a plain client cannot store without a digest that can be checked."""
+    with pytest.raises(ProtocolError) as caught:
+        decode(json.dumps(members).encode(), State.OPENING)
+    assert caught.value.code == Code.BAD_HEADER
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"file_name": "a", "file_size": 2, "md5": MD5},
+        {"file_name": "a", "size": 2, "md5": MD5},
+        {"name": "a", "file_size": 2},
+        {"file_name": "a"},
+    ],
+)
+def test_the_spelling_of_the_tutorial(members: dict[str, Any]) -> None:
+    """Somebody who followed the tutorial is told the right fields and the right length."""
+    with pytest.raises(ProtocolError) as caught:
+        decode(json.dumps(members).encode(), State.OPENING)
+    for word in ("'name'", "'size'", "'md5'", "'hash'", "'!I'", "'i'"):
+        assert word in str(caught.value)
+
+
+# Malformed headers
+
+
+@pytest.mark.parametrize("kind", ["", "put", "file", "fetch", "stat", "received"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "-1",
+        str(2**63),
+        str(2**64),
+        "1.0",
+        "1e3",
+        "1e400",
+        "NaN",
+        "-Infinity",
+        "true",
+        '"5"',
+        "null",
+        "[]",
+    ],
+)
+def test_numbers(kind: str, size: str) -> None:
+    """A12: no number but a whole one in its range is taken, wherever there is one."""
+    cls = KINDS[kind]
+    found = [name for name, word in cls.__annotations__.items() if word.startswith("Size")]
+    for name in found:
+        members: dict[str, Any] = {"name": "a", "hash": DIGEST, "count": 1, "size": 1}
+        if kind:
+            members["kind"] = kind
+        text = json.dumps({**members, name: "PLACE"}).replace('"PLACE"', size)
+        with pytest.raises(ProtocolError) as caught:
+            decoded_in_order(text, cls)
+        assert caught.value.code == Code.BAD_HEADER
+
+
+def decoded_in_order(text: str, cls: type[Message]) -> Message:
+    return decode(text.encode(), next(state for state in State if cls in TRANSITIONS[state]))
+
+
+@pytest.mark.parametrize("name", ["5", "null", "[]", "{}", "true", '"\\ud800"', '{"raw":"!"}'])
+@pytest.mark.parametrize(
+    "kind", ["", "stat", "list", "mkdir", "remove", "file", "folder", "link", "fetch"]
+)
+def test_names(kind: str, name: str) -> None:
+    """A16, A17: what is no text, or no text that a name could be, is refused where it arrives."""
+    members = {"kind": kind, "name": "PLACE", "size": 1, "hash": "md5", "target": "a"}
+    text = json.dumps(members).replace('"PLACE"', name)
+    with pytest.raises(ProtocolError, match="name") as caught:
+        decoded_in_order(text, KINDS[kind])
+    assert caught.value.code == Code.BAD_HEADER
+
+
+@pytest.mark.parametrize(
+    "kind", ["null", "5", "[]", "{}", '"HELLO"', '"hello "', '"store"', '"__class__"']
+)
+def test_unknown_kinds(kind: str) -> None:
+    """A15: a kind that this version does not know is refused by name."""
+    for state in State:
+        with pytest.raises(ProtocolError, match="unknown kind") as caught:
+            decode(f'{{"kind":{kind}}}'.encode(), state)
+        assert caught.value.code == Code.UNSUPPORTED
+
+
+def test_a_long_kind_is_cut() -> None:
+    """The refusal of an unknown kind fits into a frame, whatever came."""
+    with pytest.raises(ProtocolError) as caught:
+        decode(json.dumps({"kind": "\x1b" * 10_000}).encode(), State.OPENING)
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).isprintable()
+    encode(protocol.Error(code=caught.value.code, text=str(caught.value)))
+
+
+def test_a_member_twice() -> None:
+    """A13: which of two sizes is meant is not guessed."""
+    text = '{"name":"a","size":1,"md5":"' + MD5 + '","size" :2}'
+    with pytest.raises(ProtocolError, match="twice"):
+        decode(text.encode(), State.OPENING)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+member_names = sorted({name for cls in KINDS.values() for name in cls.checks})
+headers = st.fixed_dictionaries(
+    {"kind": st.sampled_from(sorted(KINDS)) | json_like},
+    optional=dict.fromkeys(member_names, json_like),
+).map(lambda members: json.dumps(members).encode())
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=80) | headers, st.sampled_from(State))
+def test_any_header(header: bytes, state: State) -> None:
+    """A28: any bytes are a message or a ProtocolError, and nothing else happens."""
+    try:
+        message = decode(header, state)
+    except ProtocolError:
+        return
+    assert decode(encode(message)[4:], state) == message
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(MESSAGES), st.data())
+def test_one_byte_changed(case: tuple[str, Message], data: st.DataObject) -> None:
+    """A28: a header with one byte changed, lost or added is a message or a ProtocolError."""
+    text, message = case
+    header = bytearray(text.encode())
+    at = data.draw(st.integers(0, len(header) - 1))
+    change = data.draw(st.sampled_from(["set", "lose", "add", "cut"]))
+    byte = data.draw(st.integers(0, 255))
+    if change == "set":
+        header[at] = byte
+    elif change == "add":
+        header.insert(at, byte)
+    else:
+        del header[at : at + 1 if change == "lose" else None]
+    try:
+        found = decode(bytes(header), state_for(message))
+    except ProtocolError:
+        return
+    encode(found)
+
+
+def test_states_have_words() -> None:
+    """Each state says what is waited for, for the error that names it."""
+    assert len({state.value for state in State}) == len(State)
