@@ -101,7 +101,7 @@ class Placement:
 
         """
         target = self._targets.get(wire_name)
-        if target is not None:
+        if target is not None and wire_name:  # the root itself is not the server's to change
             return target
         above, _, part = wire_name.rpartition("/")
         folder = self._folders.get(above) if part and wire_name[0] != "/" else None

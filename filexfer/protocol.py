@@ -73,27 +73,15 @@ frame with its hash and a plain body, or ``error``.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from filexfer import framing, header, schema
 from filexfer.errors import Code, ProtocolError
-from filexfer.schema import (
-    Algorithm,
-    Digest,
-    Flag,
-    Message,
-    Mode,
-    Name,
-    Refusal,
-    SchemaError,
-    Size,
-    Text,
-    Time,
-    Word,
-)
+from filexfer.schema import Message, SchemaError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filexfer.entry import Entry
+    from filexfer.schema import Algorithm, Digest, Flag, Mode, Name, Refusal, Size, Text, Time, Word
 
 VERSION = 1
 FRAME_MAX = framing.MAX_FRAME

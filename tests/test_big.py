@@ -97,8 +97,7 @@ def test_large_file_needs_no_memory(tmp_path: Path) -> None:
     """A file of 200 MiB without holes needs no memory for its size either."""
     block = random.Random(1).randbytes(1 << 20)
     with open(tmp_path / "large", "wb") as file:
-        for _ in range(200):
-            file.write(block)
+        file.writelines(block for _ in range(200))
     with Service(tmp_path / "in", "--workers", "1", "--durability", "none") as service:
         up = measured("put", tmp_path / "large", service.address)
         down = measured("get", "--durability", "none", service.address + "large", tmp_path / "back")

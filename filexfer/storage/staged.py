@@ -83,11 +83,8 @@ class Staged:
     def publish(self) -> Result:
         """Let it take its place, and say how that went; it is gone from its temporary name."""
         try:
-            if self.folder.is_hidden:
-                self.folder.reveal()
-            if self.folder.fd != self._fd:
-                self._move_over()
-            if self.temporary == self.part:
+            self._reveal()
+            if self.temporary == self.part:  # it has its name since it was written
                 self.release()
                 return _TAKEN
             result = self._rename()
@@ -132,12 +129,19 @@ class Staged:
         """Let go of the folder."""
         self.folder.users -= 1
 
-    def _move_over(self) -> None:
-        """Go from the folder that was hidden to the one it was merged with."""
-        temporary = self._staging.temporary()
-        fd, self._fd = self._fd, self.folder.fd
-        os.rename(self.temporary, temporary, src_dir_fd=fd, dst_dir_fd=self._fd)
-        self.temporary = temporary
+    def _reveal(self) -> None:
+        """Let its folder be seen; follow it if it was merged with one that others made."""
+        folder = self.folder
+        try:
+            if folder.is_hidden:
+                folder.reveal()
+            if folder.fd != self._fd:
+                temporary = self._staging.temporary()
+                os.rename(self.temporary, temporary, src_dir_fd=self._fd, dst_dir_fd=folder.fd)
+                self.temporary, self._fd = temporary, folder.fd
+        except BaseException:
+            self.discard()
+            raise
 
     def _rename(self) -> Result:
         try:
