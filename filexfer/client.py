@@ -279,7 +279,7 @@ class Client:
         from filexfer.storage.stream import StreamTarget  # noqa: PLC0415 - as above
 
         options, report = options or Options(), report or Report()
-        target = StreamTarget(fd)
+        target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
             lambda connection: download.get_stream(

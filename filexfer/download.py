@@ -71,7 +71,7 @@ def get(
         return
     together(door, connection, options, receive)
     with Staging(folder, policy, options.durability) as staging:
-        Receiver(connection, staging, report, Placement(targets)).make_folders(held)
+        Receiver(connection, staging, report, Placement(targets)).finish_folders(held)
 
 
 def get_stream(

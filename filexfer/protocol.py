@@ -176,11 +176,15 @@ class File(Message, kind="file"):
 
 
 class Folder(Message, kind="folder"):
-    """Sender: a folder; mode and time are set after what lies in it."""
+    """Sender: a folder; mode and time are set after what lies in it.
+
+    With *again* it was named before, here or on another connection.
+    """
 
     name: Name
     mtime: Time = 0
     mode: Mode = 0o777
+    again: Flag = False
 
 
 class Link(Message, kind="link"):

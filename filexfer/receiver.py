@@ -17,6 +17,7 @@ from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
+from filexfer.storage.staged import Result
 from filexfer.storage.staging import entry_of_file, entry_of_link
 
 TYPE_CHECKING = False
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from filexfer.schema import Message
     from filexfer.storage.contract import Item, Target
     from filexfer.storage.policy import Decision
-    from filexfer.storage.staged import Result
 
 _LETTERS = {
     Choice.TAKE: protocol.SEND,
@@ -76,8 +76,9 @@ class Receiver:
         self._publisher = Publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._item = 0  # the number of the last item that came
-        self.held_folders: list[Folder] | None = None  # if set, folders are only collected
+        self.held_folders: list[Folder] | None = None  # if set, folders are finished by the caller
         self._told_received = self._told_done = 0
+        self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
         self._exchange = True  # False while a plain client stores
         self._digest_of = hashing.digest_of(hashing.DEFAULT)
@@ -109,10 +110,11 @@ class Receiver:
         self._connection.send(protocol.End())
         self._connection.flush()
 
-    def make_folders(self, messages: list[Folder]) -> None:
-        """Make folders that were collected, and give them modes and times."""
+    def finish_folders(self, messages: list[Folder]) -> None:
+        """Give folders their modes and times that were made without."""
         self._exchange = False
         for message in messages:
+            message.again = True
             self._take_folder(message)
         self._publish_the_rest()
 
@@ -174,17 +176,15 @@ class Receiver:
 
         """
         if not message.hash:
-            body = self._large(message, name, message.algorithm)
-            body.receive_parts(self._connection)
-            trailer = self._connection.read(State.BODY)
-            assert isinstance(trailer, protocol.Trailer)  # noqa: S101 - the table allows no other
-            return body.finish_by(trailer)
+            return self._receive_parts(self._large(message, name, message.algorithm))
         size = message.size
         if size is None:
             raise ProtocolError("a file with a plain body needs a size")
         if size > PLAIN_MAX:
             body = self._large(message, name, hashing.algorithm_of(message.hash))
+            self._in_body = True
             body.receive_plain(self._connection, size)
+            self._in_body = False
             return body.finish(message.hash)
         data = self._connection.body(size)
         self._report.move(size)
@@ -197,6 +197,18 @@ class Receiver:
         if not announced.startswith(hashing.DEFAULT):
             return hashing.digest_of(hashing.algorithm_of(announced))(body)
         return self._digest_of(body)
+
+    def _receive_parts(self, body: LargeBody) -> Item:
+        self._in_body = True
+        body.receive_parts(self._connection)
+        try:
+            trailer = self._connection.read(State.BODY)
+        except BaseException:
+            body.discard()
+            raise
+        self._in_body = False
+        assert isinstance(trailer, protocol.Trailer)  # noqa: S101 - the table allows no other
+        return body.finish_by(trailer)
 
     def _large(self, message: File, name: str, algorithm: str) -> LargeBody:
         entry = entry_of_file(name, message.size or 0, message.mtime, message.mode)
@@ -221,17 +233,20 @@ class Receiver:
         self._item += 1
         name = self._place(message.name)
         self._leave_folders(message.name)
-        if self.held_folders is not None:
-            self.held_folders.append(message)
-            return
         try:
             entry = Entry(name, FOLDER, 0, message.mtime, message.mode)
-            finish = self._staging.make_folder(entry)
+            finish = self._staging.make_folder(entry, is_shared=message.again)
         except FileError as error:
-            self._fail(error)
-        else:
+            if not message.again:
+                self._fail(error)
+            return
+        if not message.again:
             self._report.add_folder()
+        if self.held_folders is None:
             self._open_folders.append((message.name, finish))
+        else:
+            self.held_folders.append(message)
+            finish.discard()
 
     def _take_link(self, message: Link) -> None:
         self._item += 1
@@ -274,7 +289,7 @@ class Receiver:
             letters.append(letter)
             self._note(offered, decision)
             if decision.choice is Choice.REFUSE:
-                refused.append((index, decision.code, decision.text[:200]))
+                refused.append((index, decision.code, decision.text[:60]))
         self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
 
     def _note(self, offered: Entry, decision: Decision) -> None:
@@ -302,34 +317,32 @@ class Receiver:
 
     def _reply(self, item: int, result: Result) -> None:
         error = result.error
-        self._connection.send(
-            protocol.Outcome(
-                item=item,
-                result=_RESULTS[result.choice],
-                code=error.code if error else "",
-                text=str(error)[:1000] if error and not item else error.text if error else "",
-                name=result.name,
+        if self._exchange:
+            self._connection.send(
+                protocol.Outcome(
+                    item=item,
+                    result=_RESULTS[result.choice],
+                    code=error.code if error else "",
+                    text=error.text if error else "",
+                    name=result.name or ("" if item or not error else error.name),
+                )
             )
-        )
 
     def _fail(self, error: FileError) -> None:
         self._report.fail(error)
-        self._connection.send(
-            protocol.Outcome(
-                item=self._item, result=protocol.FAILED, code=error.code, text=error.text
-            )
-        )
+        self._reply(self._item, Result(Choice.REFUSE, error))
 
     def _tell(self) -> None:
         """Say how far everything is, if that has changed."""
+        received = self._item - self._in_body
         pending = self._publisher.first_unsettled
-        done = pending - 1 if pending else self._item
+        done = pending - 1 if pending else received
         if done > self._told_done:
             self._told_done = done
             self._connection.send(protocol.Done(count=done))
-        if self._item > max(self._told_received, done):
-            self._told_received = self._item
-            self._connection.send(protocol.Received(count=self._item))
+        if received > max(self._told_received, done):
+            self._told_received = received
+            self._connection.send(protocol.Received(count=received))
 
     def _publish_the_rest(self) -> None:
         while self._open_folders:

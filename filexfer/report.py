@@ -62,6 +62,7 @@ class Report:
         self.on_progress = on_progress
         self.on_file = on_file
         self._lock = threading.Lock()  # guards the counts: several connections add to them
+        self._failed_names: set[str] = set()
         self._arrived_before = 0  # files of earlier tries that will be found identical
         self._may_have_arrived = 0  # files of earlier tries that nobody confirmed
 
@@ -72,6 +73,7 @@ class Report:
         self.skipped = self.skipped_bytes = self.failed = self.folders = 0
         self.found = self.found_bytes = 0
         self.failures.clear()
+        self._failed_names.clear()
         self.warnings.clear()
 
     @property
@@ -121,11 +123,14 @@ class Report:
             self.on_file(name, result, size)
 
     def fail(self, error: FileError) -> None:
-        """Count a failure."""
+        """Count a failure; the same name fails only once, whoever finds out first."""
         with self._lock:
+            if error.name in self._failed_names:
+                return
             self.failed += 1
             if len(self.failures) < FAILURES_KEPT:
                 self.failures.append(error)
+                self._failed_names.add(error.name)
         if self.on_file:
             self.on_file(error.name, f"failed: {error.text}", 0)
 

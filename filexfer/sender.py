@@ -62,6 +62,7 @@ class Sender:
         self._folder: str | None = None  # of the item sent last
         self._late: dict[str, Offer] = {}  # folders that got a file when they were not open
         self._readers: dict[Readable, Reader] = {}
+        self._is_alone = True
         self._ended = False
         self._handlers: dict[type[Message], Callable[..., None]] = {
             protocol.Answer: self._questions.take_answer,
@@ -77,15 +78,15 @@ class Sender:
         """How many files were sent but not settled: they may be there or not."""
         return self._window.uncertain
 
-    def run(self, offers: Iterator[Offer], *, finish_folders: bool = True) -> None:
+    def run(self, offers: Iterator[Offer], *, is_alone: bool = True) -> None:
         """Send everything and return when all of it is settled.
 
         Files that fail are reported and passed over.
 
         Args:
             offers: What there is to send.
-            finish_folders: Whether folders get their times again that files came late into;
-                not needed if all folders are sent again later.
+            is_alone: False if other connections share the work: then any of them may be the
+                first to need a folder, and all folders are finished by somebody else at the end.
 
         Raises:
             NetworkError, RefusedError: if the exchange as a whole fails.
@@ -93,10 +94,11 @@ class Sender:
         """
         connection = self._connection
         connection.on_input = self._take_replies
+        self._is_alone = is_alone
         try:
             while self._step(offers):
                 pass
-            if finish_folders:
+            if is_alone:
                 self._finish_late_folders()
             connection.send(protocol.End())
             connection.flush()
@@ -169,14 +171,15 @@ class Sender:
         )
         self._connection.send(self._questions.ask_again(offer))
 
-    def _send_folder(self, offer: Offer) -> None:
+    def _send_folder(self, offer: Offer, *, again: bool = False) -> None:
         entry = offer.entry
         self._enter_folder_of(offer)
         self._folders.append(offer.wire_name)
-        self._window.open(offer, 0)
-        self._report.add_folder()
+        self._window.open(None if again else offer, 0)
+        if not again:
+            self._report.add_folder()
         self._connection.send(
-            protocol.Folder(name=offer.wire_name, mtime=entry.mtime, mode=entry.mode)
+            protocol.Folder(name=offer.wire_name, mtime=entry.mtime, mode=entry.mode, again=again)
         )
 
     def _send_link(self, offer: Offer) -> None:
@@ -282,17 +285,32 @@ class Sender:
             folders.pop()
         is_open = folders and folders[-1] == above
         if above and not is_open and offer.entry.name != offer.source.name:
-            self._late[above] = offer
+            if self._is_alone:
+                self._late[above] = offer
+            else:
+                self._name_folder(offer)
+
+    def _name_folder(self, offer: Offer) -> None:
+        """Name the folder that *offer* lies in, which perhaps no connection has done yet."""
+        folder = self._folder_of(offer)
+        if folder:
+            self._send_folder(folder, again=True)
+            self._folder = folder.wire_name
 
     def _finish_late_folders(self) -> None:
         """Send the modes and times of folders again that files came late into."""
         late, self._late = self._late, {}
-        for wire_name, offer in late.items():
-            try:
-                entry = self._reader(offer).stat(offer.entry.name.rpartition("/")[0])
-                self._send_folder(Offer(offer.source, entry, wire_name))
-            except FileError as error:
-                self.fail(FileError(error.code, wire_name, error.text))
+        for offer in late.values():
+            if folder := self._folder_of(offer):
+                self._send_folder(folder, again=True)
+
+    def _folder_of(self, offer: Offer) -> Offer | None:
+        """Return the folder that *offer* lies in, as it is now; None if it is gone."""
+        try:
+            entry = self._reader(offer).stat(offer.entry.name.rpartition("/")[0])
+        except FileError:
+            return None
+        return Offer(offer.source, entry, offer.wire_name.rpartition("/")[0])
 
     def _reader(self, offer: Offer) -> Reader:
         storage = offer.source.storage
@@ -313,7 +331,7 @@ class Sender:
     def _take_replies(self) -> bool:
         """Take the replies that are there; False if there were none."""
         any_came = False
-        while (message := self._connection.message(State.GIVING)) is not None:
+        while not self._ended and (message := self._connection.message(State.GIVING)):
             self._handlers[type(message)](message)
             any_came = True
         return any_came

@@ -81,7 +81,7 @@ def put(
         door,
         connection,
         options,
-        lambda each, *_: _send(each, options, report, lambda _: shared, finish_folders=False),
+        lambda each, *_: _send(each, options, report, lambda _: shared, is_alone=False),
     )
     _send(connection, options, report, lambda _: iter(shared.folders))
 
@@ -92,12 +92,12 @@ def _send(
     report: Report,
     offers: Callable[[Sender], Iterator[Offer]],
     *,
-    finish_folders: bool = True,
+    is_alone: bool = True,
 ) -> None:
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum))
     sender = Sender(connection, report, algorithm=options.algorithm)
     try:
-        sender.run(offers(sender), finish_folders=finish_folders)
+        sender.run(offers(sender), is_alone=is_alone)
     except ConnectionLost:
         report.uncertain += sender.uncertain
         raise

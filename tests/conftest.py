@@ -5,6 +5,7 @@ Everything that a fixture here opens is closed when the test ends, the newest fi
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -88,6 +89,7 @@ class Raw:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.settimeout(SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -136,8 +138,12 @@ class Raw:
         return welcome
 
     def finish(self) -> None:
-        """Send no more; what the other side says can still be read."""
-        self.sock.shutdown(socket.SHUT_WR)
+        """Send no more; what the other side says can still be read. Harmless when closed."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
 
     def reset(self) -> None:
         """Break the connection with a TCP reset."""

@@ -55,7 +55,6 @@ def scripted(cleanup: ExitStack) -> Callable[..., tuple[Raw, Connection]]:
 
     def connect(timeout: float = SECONDS) -> tuple[Raw, Connection]:
         near, far = tcp_pair()
-        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer, connection = Raw(near), Connection(far, timeout=timeout)
         cleanup.callback(connection.close)
         cleanup.callback(peer.close)
@@ -307,7 +306,7 @@ def test_large_bodies(pair: LinkPair, size: int) -> None:
     into = bytearray(size)
 
     def read() -> None:
-        assert server.read(State.TAKING) == protocol.Alive() or True
+        assert server.read(State.TAKING) == protocol.Folder(name="a")
         server.body_into(memoryview(into))
         assert server.read(State.TAKING) == protocol.End()
 

@@ -195,18 +195,6 @@ def test_the_deepest_name_is_reached_with_all_closed(root: int) -> None:
         assert code_of(folders, f"{deepest}/d") == Code.BAD_NAME
 
 
-def test_one_can_be_forgotten(root: int, top: Path) -> None:
-    with Directories(root, making=True) as folders:
-        first = folders.get("a")
-        first.users += 1
-        folders.forget("a")
-        assert folders.get("a") is first
-        first.users -= 1
-        folders.forget("a")
-        folders.forget("a")
-        assert folders.get("a") is not first
-
-
 # Claims and leftovers
 
 
@@ -296,26 +284,42 @@ def test_where_there_are_no_locks_nothing_is_swept(
     assert os.listdir(top) == [LEFT]
 
 
+def test_a_hidden_folder_of_a_dead_process_is_removed_with_all_in_it(
+    root: int, top: Path, tmp_path: Path
+) -> None:
+    """Nothing that links in it lead to is touched."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    (top / LEFT / "sub").mkdir(parents=True)
+    (top / LEFT / "sub" / "file").write_bytes(b"")
+    (top / LEFT / "link").symlink_to(tmp_path)
+    os.link(tmp_path / "precious", top / LEFT / "hard")
+    with Directories(root) as folders:
+        assert folders.get("").sweep() == 1
+    assert os.listdir(top) == []
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
 def test_what_is_not_surely_a_leftover_is_left(root: int, top: Path, tmp_path: Path) -> None:
-    """A hard link may be all that is left of a precious file; folders and pipes are not ours."""
+    """A hard link may be all that is left of a precious file; we make no pipes."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
     os.link(precious, top / LEFT)
-    (top / ".fx-folder").mkdir()
     os.mkfifo(top / ".fx-pipe")
     with Directories(root) as folders:
         assert folders.get("").sweep() == 0
-    assert sorted(os.listdir(top)) == [LEFT, ".fx-folder", ".fx-pipe"]
+    assert sorted(os.listdir(top)) == [LEFT, ".fx-pipe"]
     assert precious.read_bytes() == b"precious"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another user")
 def test_the_leftovers_of_other_users_are_left(root: int, top: Path) -> None:
     (top / LEFT).write_bytes(b"")
-    os.chown(top / LEFT, 12345, 12345)
+    (top / ".fx-folder").mkdir()
+    for name in (LEFT, ".fx-folder"):
+        os.chown(top / name, 12345, 12345)
     with Directories(root) as folders:
         assert folders.get("").sweep() == 0
-    assert os.listdir(top) == [LEFT]
+    assert sorted(os.listdir(top)) == [LEFT, ".fx-folder"]
 
 
 def test_a_leftover_that_vanishes_while_it_is_looked_at_is_no_fault(top: Path) -> None:

@@ -266,7 +266,7 @@ def test_so_many_folders_close_a_group(
     group: Group, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They stay open until their files are published."""
-    monkeypatch.setattr(publishing, "GROUP_FOLDERS", 3)
+    monkeypatch.setattr(publishing, "GROUP_FOLDERS", 1)
     group.add("a/1", "b/1", "b/2")
     assert disk.flushes == 0
     group.add("c/1")
@@ -372,6 +372,20 @@ def test_names_that_could_not_be_made_durable_are_no_success(
     assert disk.flushes == 2
     assert group.refused() == dict.fromkeys("ab", Code.IO_ERROR)
     assert os.listdir(top) == ["a"]
+
+
+def test_new_folders_vanish_with_a_flush_that_fails(group: Group, disk: Disk, top: Path) -> None:
+    disk.fails_at = 1
+    outer = group.staging.make_folder(Entry("d", FOLDER, 0, TIME, 0o755))
+    group.add("d/a")
+    inner = group.staging.make_folder(Entry("d/e", FOLDER, 0, TIME, 0o755))
+    group.add("d/e/b")
+    for finish in (inner, outer):
+        group.publisher.add(finish)
+    group.publisher.finish()
+    assert group.refused() == dict.fromkeys(("d", "d/a", "d/e", "d/e/b"), Code.IO_ERROR)
+    group.staging.__exit__()
+    assert os.listdir(top) == []
 
 
 def test_folders_stay_open_as_long_as_a_flush_needs_them(

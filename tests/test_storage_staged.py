@@ -482,14 +482,15 @@ def test_a_file_that_its_owner_may_not_read_can_be_flushed(
 
 
 def test_the_mode_of_a_folder_of_others_is_theirs(stage: Callable[..., Staging], top: Path) -> None:
-    """Unless the right to overwrite is given; its time is brought up to date in any case."""
+    """Unless replacing is allowed and wished; its time is brought up to date in any case."""
     (top / "a").mkdir()
     os.chmod(top / "a", 0o750)
     entry = Entry("a", FOLDER, 0, TIME, 0o700)
-    stage(may_overwrite=False).make_folder(entry).publish()
-    assert stat.S_IMODE((top / "a").stat().st_mode) == 0o750
-    assert (top / "a").stat().st_mtime_ns == TIME
-    stage(may_overwrite=True).make_folder(entry).publish()
+    for if_exists, may_overwrite in (("overwrite", False), ("error", True), ("skip", True)):
+        stage(if_exists, may_overwrite=may_overwrite).make_folder(entry).publish()
+        assert stat.S_IMODE((top / "a").stat().st_mode) == 0o750
+        assert (top / "a").stat().st_mtime_ns == TIME
+    stage("update").make_folder(entry).publish()
     assert stat.S_IMODE((top / "a").stat().st_mode) == 0o700
 
 
@@ -507,7 +508,7 @@ def test_a_folder_that_is_there_keeps_its_special_bits(
     """A folder shared like /tmp, or by a group, must not lose what makes it safe to share."""
     (top / "a").mkdir()
     os.chmod(top / "a", special | 0o777)
-    stage().make_folder(Entry("a", FOLDER, 0, TIME, 0o755)).publish()
+    stage("overwrite").make_folder(Entry("a", FOLDER, 0, TIME, 0o755)).publish()
     assert stat.S_IMODE((top / "a").stat().st_mode) == special | 0o755
 
 
@@ -528,7 +529,7 @@ def test_a_folder_that_cannot_be_finished_is_told(
     stage: Callable[..., Staging], monkeypatch: pytest.MonkeyPatch, if_fails: str
 ) -> None:
     """As one that belongs to somebody else; here everything is ours."""
-    finish = stage().make_folder(Entry("a", FOLDER, 0, TIME, 0o700))
+    finish = stage("overwrite").make_folder(Entry("a", FOLDER, 0, TIME, 0o700))
     os.fchmod(finish.folder.fd, 0o755)
     with monkeypatch.context() as patch:
         patch.setattr(os, if_fails, failing(errno.EPERM))

@@ -408,10 +408,10 @@ def test_a_file_longer_than_announced_gives_back_only_what_it_took(
 def test_a_name_that_is_refused_gives_its_space_back(
     stage: Callable[..., Staging], folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A temporary name that is taken already cannot be had otherwise."""
+    """Two exchanges that make up the same temporary names cannot be had otherwise."""
+    monkeypatch.setattr(os, "urandom", bytes)
+    stage().begin(file("a"))
     begun = stage()
-    monkeypatch.setattr(begun, "_temporary", lambda: LEFT)
-    begun.begin(file("a"))
     assert refusal(begun.begin, file("b", staging.LARGE)) == Code.EXISTS
     assert folder.reservations.total() == 0
 
@@ -541,6 +541,165 @@ def test_a_living_file_is_not_swept_by_another_exchange(
     draft.write(b"data")
     draft.finish(file("name")).publish()
     assert sorted(os.listdir(top)) == ["name", "other"]
+
+
+# New folders are hidden until all that came with them appears
+
+
+def test_a_new_folder_is_hidden_until_it_or_what_is_in_it_is_published(
+    stage: Callable[..., Staging], folder: Folder, top: Path
+) -> None:
+    begun = stage(durability="batch")
+    finish = begun.make_folder(Entry("d", FOLDER, 0, TIME, 0o750))
+    inner = begun.make_folder(Entry("d/e", FOLDER, 0, TIME, 0o700))
+    staged = [begun.small(file(f"d/{name}", 4), b"data") for name in ("a", "e/b", "new/c")]
+    draft = begun.begin(file("d/e/large"))
+    draft.write(b"large")
+    staged.append(draft.finish(file("d/e/large")))
+    staged.append(begun.link(entry_of_link("d/link", "a", TIME)))
+    assert list(folder.list("")) == []
+    assert folder.find("d") is None
+    begun.seal()
+    assert [each.publish().choice for each in staged] == [Choice.TAKE] * 5
+    assert [each.publish().choice for each in (inner, finish)] == [Choice.TAKE] * 2
+    begun.__exit__()
+    found = {name: entry[3] for name, entry in tree_state(top).items()}
+    assert found == {
+        **dict.fromkeys(("d", "d/e", "d/new"), None),
+        **dict.fromkeys(("d/a", "d/e/b", "d/new/c"), b"data"),
+        "d/e/large": b"large",
+        "d/link": "a",
+    }
+    assert tree_state(top)["d"][1:3] == (0o750 & ~system.umask(), TIME)
+    assert tree_state(top)["d/e"][1:3] == (0o700, TIME)
+
+
+def test_what_comes_after_a_group_is_closed_does_not_appear_with_it(
+    stage: Callable[..., Staging], top: Path
+) -> None:
+    """Its contents are not covered by the flush that came before."""
+    begun = stage(durability="batch")
+    begun.make_folder(Entry("d", FOLDER, 0, TIME, 0o755))
+    first = begun.small(file("d/first", 4), b"data")
+    begun.seal()
+    second = begun.small(file("d/second", 4), b"data")
+    first.publish()
+    assert sorted(each for each in os.listdir(top / "d") if each[0] != ".") == ["first"]
+    second.publish()
+    assert sorted(os.listdir(top / "d")) == ["first", "second"]
+
+
+def test_the_same_name_twice_in_a_new_folder(stage: Callable[..., Staging], top: Path) -> None:
+    begun = stage(durability="batch")
+    begun.make_folder(Entry("d", FOLDER, 0, TIME, 0o755))
+    first = begun.small(entry_of_file("d/a", 4, TIME, 0o644, "md5:1"), b"data")
+    second = begun.small(entry_of_file("d/a", 5, TIME, 0o644, "md5:2"), b"other")
+    begun.seal()
+    assert first.publish().choice is Choice.TAKE
+    assert second.publish().choice is Choice.REFUSE
+    assert os.listdir(top / "d") == ["a"]
+    assert (top / "d" / "a").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("if_exists", ["error", "overwrite"])
+def test_folders_that_two_exchanges_make_are_merged(
+    stage: Callable[..., Staging], top: Path, if_exists: str
+) -> None:
+    """As if the slower one had found the other's there; nothing hidden is left."""
+    one, other = stage(durability="batch"), stage(if_exists, durability="batch")
+    for begun, mode in ((one, 0o750), (other, 0o700)):
+        begun.make_folder(Entry("d", FOLDER, 0, TIME, mode))
+        begun.make_folder(Entry("d/e", FOLDER, 0, TIME, mode))
+    items = {
+        begun: [
+            begun.small(entry_of_file(f"d/{name}", len(data), TIME, 0o644, data.hex()), data)
+            for name, data in files.items()
+        ]
+        for begun, files in {
+            one: {"a": b"one", "both": b"one's", "e/c": b"one"},
+            other: {"b": b"other", "both": b"the other's", "e/d": b"other"},
+        }.items()
+    }
+    results = []
+    for begun in (one, other):
+        begun.seal()
+        results.append([each.publish().choice for each in items[begun]])
+        begun.__exit__()
+    took = Choice.REPLACE if if_exists == "overwrite" else Choice.REFUSE
+    assert results == [[Choice.TAKE] * 3, [Choice.TAKE, took, Choice.TAKE]]
+    found = {name: entry[3] for name, entry in tree_state(top).items()}
+    assert found == {
+        **dict.fromkeys(("d", "d/e"), None),
+        "d/a": b"one",
+        "d/b": b"other",
+        "d/e/c": b"one",
+        "d/e/d": b"other",
+        "d/both": b"the other's" if if_exists == "overwrite" else b"one's",
+    }
+
+
+def test_a_folder_that_was_merged_keeps_the_mode_it_had(
+    stage: Callable[..., Staging], top: Path
+) -> None:
+    """It is somebody else's, whom we may not overwrite."""
+    begun = stage(durability="batch", may_overwrite=False)
+    finish = begun.make_folder(Entry("d", FOLDER, 0, TIME, 0o777))
+    (top / "d").mkdir()
+    os.chmod(top / "d", 0o700)
+    assert finish.publish().choice is Choice.TAKE
+    begun.__exit__()
+    assert stat.S_IMODE((top / "d").stat().st_mode) == 0o700
+    assert os.listdir(top) == ["d"]
+
+
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_a_new_folder_whose_name_was_taken_by_something_else(
+    stage: Callable[..., Staging], top: Path, canary: Path, what: str
+) -> None:
+    """What came for it is refused, and nothing goes where a link leads."""
+    begun = stage("overwrite", durability="batch")
+    finish = begun.make_folder(Entry("d", FOLDER, 0, TIME, 0o777))
+    small = begun.small(file("d/precious", 4), b"data")
+    draft = begun.begin(file("d/large"))
+    large = draft.finish(file("d/large"))
+    if what == "file":
+        (top / "d").write_bytes(b"taken")
+    else:
+        (top / "d").symlink_to(canary)
+    begun.seal()
+    for item in (small, large, finish):
+        result = item.publish()
+        assert result.choice is Choice.REFUSE
+        assert result.error
+        assert result.error.code == Code.NOT_A_FOLDER
+    begun.__exit__()
+    assert os.listdir(top) == ["d"]
+
+
+def test_new_folders_that_are_given_up_leave_nothing(
+    stage: Callable[..., Staging], top: Path
+) -> None:
+    begun = stage(durability="batch")
+    finishes = [begun.make_folder(Entry(name, FOLDER)) for name in ("d", "d/e", "d/e/f")]
+    staged = [begun.small(file(f"{name}/a", 4), b"data") for name in ("d", "d/e", "d/e/f")]
+    for file_item in staged:
+        file_item.discard()
+    for finish in finishes:
+        finish.discard()
+    begun.__exit__()
+    assert os.listdir(top) == []
+
+
+def test_a_hidden_folder_of_the_living_is_not_swept(
+    stage: Callable[..., Staging], top: Path
+) -> None:
+    begun = stage(durability="batch")
+    begun.make_folder(Entry("d", FOLDER, 0, TIME, 0o755))
+    staged = begun.small(file("d/a", 4), b"data")
+    with Folder(top) as another, Staging(another, Policy(), "none") as other:
+        other.small(file("other"), b"").publish()
+    assert staged.publish().choice is Choice.TAKE
+    assert (top / "d" / "a").read_bytes() == b"data"
 
 
 # What stays open

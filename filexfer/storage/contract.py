@@ -141,7 +141,7 @@ class Target(Protocol):
     def link(self, entry: Entry) -> Item:
         """Make a symbolic link."""
 
-    def make_folder(self, entry: Entry) -> Item:
+    def make_folder(self, entry: Entry, *, is_shared: bool = False) -> Item:
         """Make a folder; what is returned sets its mode and time at last."""
 
     def seal(self) -> None:

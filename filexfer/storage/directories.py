@@ -44,6 +44,7 @@ class Directory:
 
     __slots__ = (
         "_above",
+        "_left_in",
         "_part",
         "_temporary",
         "claimed",
@@ -64,6 +65,7 @@ class Directory:
         self.direct = False
         self.hidden_fd = -1
         self._above: Directory | None = None  # while it is hidden, what it lies in
+        self._left_in: Directory | None = None  # after a merge, what the hidden one lies in
         self._temporary = self._part = ""
 
     def hide(self, above: Directory, temporary: str, part: str) -> None:
@@ -94,26 +96,26 @@ class Directory:
                 system.rename_exclusive(lies_in, self._temporary, self._part, above.fd)
             except FileExistsError:
                 fd = os.open(self._part, FLAGS, dir_fd=above.fd)
-                self.hidden_fd, self.fd, self.made = self.fd, fd, False
-                self.claimed = False
+                self.hidden_fd, self.fd = self.fd, fd
+                self.made = self.claimed = False
+                self._left_in = above  # needed until the hidden one is removed
+                above.users += 1
         self._above = None
         above.users -= 1
 
     def close(self) -> None:
-        """Close it."""
-        if self._above is not None:
-            self._above.users -= 1
+        """Close it; what is still hidden is removed, if nothing is left in it."""
+        lies_in = self._above or self._left_in
+        if lies_in is not None:
+            try:
+                fd = lies_in.fd if lies_in.hidden_fd < 0 else lies_in.hidden_fd
+                os.rmdir(self._temporary, dir_fd=fd)
+            except OSError:
+                pass  # the next sweep finds it
+            lies_in.users -= 1
         os.close(self.fd)
         if self.hidden_fd >= 0:
             os.close(self.hidden_fd)
-
-    def remove_if_unused(self) -> None:
-        """Remove a folder that was never revealed, if nothing is left in it."""
-        if self._above is not None:
-            try:
-                os.rmdir(self._temporary, dir_fd=self._above.fd)
-            except OSError:
-                pass  # the next sweep finds it
 
     def claim(self) -> None:
         """Tell other processes that living temporary files are in here, until it is closed.
@@ -232,9 +234,7 @@ class Directories:
 
     def close(self) -> None:
         """Close all folders."""
-        for folder in self._open.values():
-            folder.remove_if_unused()
-        for folder in self._open.values():
+        for folder in reversed(self._open.values()):  # what is in a folder before the folder
             folder.close()
         self._open.clear()
 

@@ -222,7 +222,7 @@ class FolderFinish:
         self.number = 0
         self.folder = folder
         self.entry = entry
-        self._may_change_mode = may_change_mode or folder.made
+        self._may_change_mode = may_change_mode
         folder.users += 1
 
     def publish(self) -> Result:
@@ -232,7 +232,10 @@ class FolderFinish:
             self.folder.reveal()
             fd = self.folder.fd
             now = stat.S_IMODE(os.fstat(fd).st_mode)
-            if self._may_change_mode and now & 0o777 != mode:
+            # A folder that cannot be written is made writable first, perhaps by another exchange.
+            is_filled = now & 0o777 == mode | 0o700 and mode & 0o500 == 0o500
+            may_change = self._may_change_mode or self.folder.made or is_filled
+            if may_change and now & 0o777 != mode:
                 os.fchmod(fd, now & ~0o777 | mode)  # a shared folder keeps its special bits
             os.utime(fd, ns=(self.entry.mtime, self.entry.mtime))
         except OSError as error:

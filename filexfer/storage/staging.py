@@ -110,13 +110,13 @@ class Staging:
         """
         name = entry.name
         above, part = locate(name)
-        folder = self.folders.get(above)
+        folder = self._folder_of(name, above)
         if folder.direct:
             try:
                 return self._written(Staged(self, folder, part, part, entry), data)
             except FileExistsError:
                 pass  # the same name came before in this exchange
-        folder = self._claimed(above)
+        folder = self._claimed(name, above)
         return self._written(Staged(self, folder, self.temporary(), part, entry), data)
 
     def _written(self, staged: Staged, data: bytes | memoryview) -> Staged:
@@ -162,7 +162,7 @@ class Staging:
         """
         name = entry.name
         above, part = locate(name)
-        folder = self._claimed(above)
+        folder = self._claimed(name, above)
         reserved = self._reserve(folder, entry) if entry.size >= LARGE else 0
         temporary = self.temporary()
         try:
@@ -184,7 +184,7 @@ class Staging:
             raise FileError(
                 Code.DENIED, entry.name, "the link leads out of the folder and is not made"
             )
-        folder = self._claimed(above)
+        folder = self._claimed(entry.name, above)
         staged = Staged(self, folder, self.temporary(), part, entry)
         try:
             os.symlink(entry.extra, staged.temporary, dir_fd=folder.fd)
@@ -195,18 +195,22 @@ class Staging:
             raise FileError.from_os(error, entry.name) from error
         return staged
 
-    def make_folder(self, entry: Entry) -> FolderFinish:
+    def make_folder(self, entry: Entry, *, is_shared: bool = False) -> FolderFinish:
         """Make a folder, if it is missing; its mode and time come last.
+
+        Args:
+            entry: What it shall be.
+            is_shared: Whether others fill it at the same time, so that it must not be hidden.
 
         Raises:
             FileError: if it cannot be made, or something else has the name.
 
         """
         hidden = ""
-        if self._hides and entry.name:
+        if self._hides and entry.name and not is_shared:
             above, _ = locate(entry.name)
-            if not self.folders.get(above).direct:
-                self._claimed(above)
+            if not self._folder_of(entry.name, above).direct:
+                self._claimed(entry.name, above)
             hidden = self.temporary()
         folder = self.folders.make(entry.name, entry.mode & 0o777 | 0o700, hidden)
         if folder.direct:
@@ -227,8 +231,16 @@ class Staging:
         """Return the digest of what is there."""
         return self._reading.digest(name, algorithm, _no_tick)
 
-    def _claimed(self, name: str) -> Directory:
-        folder = self.folders.get(name)
+    def _folder_of(self, name: str, above: str) -> Directory:
+        """Return the folder *above*; if that fails, it is *name* that fails."""
+        try:
+            return self.folders.get(above)
+        except FileError as error:
+            where = f"{names.shown(error.name)} " if error.name != name else ""
+            raise FileError(error.code, name, where + error.text) from None
+
+    def _claimed(self, name: str, above: str) -> Directory:
+        folder = self._folder_of(name, above)
         if not folder.claimed:
             if not folder.made and self.folder.is_first_visit(folder.fd):
                 folder.sweep()

@@ -107,6 +107,7 @@ class StreamTarget:
 
     Args:
         fd: Descriptor to write to; stays the caller's.
+        name: The one file that may come.
 
     Attributes:
         was_written: Whether anything went out, so that there is no second try.
@@ -117,8 +118,9 @@ class StreamTarget:
     durability = "none"
     folders_opened = 0
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
+        self._name = name
         self.was_written = False
         self.failure: FileError | None = None
         self.policy = Policy()
@@ -135,12 +137,13 @@ class StreamTarget:
 
     def small(self, entry: Entry, data: bytes | memoryview) -> StreamedFile:
         """Write verified bytes."""
+        self._check(entry)
         self.write(data)
         return StreamedFile(entry)
 
     def begin(self, entry: Entry) -> StreamTarget:
-        """Return itself."""
-        del entry
+        """Return itself, to be written to."""
+        self._check(entry)
         return self
 
     def write(self, data: bytes | memoryview) -> None:
@@ -180,9 +183,15 @@ class StreamTarget:
         """Refuse: only a file can go to a stream."""
         raise FileError(Code.NOT_REGULAR, entry.name, "only a file can go to standard output")
 
-    def make_folder(self, entry: Entry) -> StreamedFile:
+    def make_folder(self, entry: Entry, *, is_shared: bool = False) -> StreamedFile:
         """Refuse: only a file can go to a stream."""
+        del is_shared
         return self.link(entry)
+
+    def _check(self, entry: Entry) -> None:
+        """Refuse what lies in a folder that was asked for by mistake."""
+        if entry.name != self._name:
+            raise FileError(Code.NOT_REGULAR, entry.name, "only one file can go to a stream")
 
 
 class StreamedFile:
