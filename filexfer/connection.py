@@ -180,7 +180,9 @@ class Connection:
             return None
         (size,) = LENGTH.unpack_from(self._buffer, start)
         if not 1 <= size <= FRAME_MAX:
-            raise ProtocolError(f"a frame's length must be 1 to {FRAME_MAX}, not {size}")
+            turned = int.from_bytes(self._buffer[start : start + LENGTH.size], "little")
+            hint = f"; {protocol.SPELLING}" if 1 <= turned <= FRAME_MAX else ""
+            raise ProtocolError(f"a frame's length must be 1 to {FRAME_MAX}, not {size}{hint}")
         start += LENGTH.size
         if self._stop - start < size:
             return None
@@ -321,9 +323,8 @@ class Connection:
         ready = self._poll.poll((seconds if short and seconds is not None else limit) * 1000)
         self._waited += monotonic() - began
         if not ready and not short:
-            is_late = limit < self.timeout
-            text = "it takes too long" if is_late else f"nothing moved for {limit:g} seconds"
-            raise TimedOut(text)
+            late = limit < self.timeout
+            raise TimedOut("it takes too long" if late else f"nothing moved for {limit:g} seconds")
         return bool(ready)
 
     def _check_pace(self) -> None:

@@ -290,6 +290,10 @@ class Stored(Message, kind="stored"):
     result: Word = "stored"
 
 
+SPELLING = (  # for plain clients that use another
+    "name the fields 'name', 'size' and 'md5' (or 'hash'), "
+    "and pack the length with '!I', not native 'i'"
+)
 IF_EXISTS = ("error", "overwrite", "update", "skip", "keep-both")
 STORED, IDENTICAL, SKIPPED, KEPT, FAILED = "stored", "identical", "skipped", "kept", "failed"
 SEND, NEW_FOLDER, SAME, SKIP, WANT_DIGEST, REFUSE = "s", "n", "i", "k", "d", "r"
@@ -383,7 +387,6 @@ def decode(data: bytes | memoryview, state: State) -> Message:
 def _as_store(members: dict[str, object]) -> None:
     """Bring the spellings of plain clients into one."""
     if "file_name" in members or "file_size" in members:
-        spelling = "name the fields 'name', 'size' and 'md5' (or 'hash')"
-        raise SchemaError(f"{spelling}, and pack the length with '!I', not native 'i'")
+        raise SchemaError(SPELLING)
     if "md5" in members and "hash" not in members:
         members["hash"] = f"md5:{members.pop('md5')}"

@@ -65,13 +65,19 @@ class Host:
         """Return what lies in the served folder."""
         return set(tree_state(self.folder))
 
+    def settle(self) -> None:
+        """Wait until no session goes on."""
+        sessions = self.served.server._sessions
+        while threads := list(sessions.values()):
+            if threads[0].ident:  # started, so that it can be waited for
+                threads[0].join(SECONDS)
+                assert not threads[0].is_alive()
+
     def check(self) -> None:
         """Check that the server is as good as new."""
         for peer in self._peers:
             peer.close()
-        for thread in list(self.served.server._sessions.values()):
-            thread.join(SECONDS)
-        assert not self.served.server._sessions
+        self.settle()
         assert leftovers(self.folder) == []
         assert self.served.server.folder.reservations.total() == 0
         self._be_honest()
@@ -88,6 +94,7 @@ class Host:
             options = Options(durability="none", if_exists="overwrite")
             assert client.get(["honest"], here, options).files == 1
         assert here.read_bytes() == data
+        here.unlink()
         (self.folder / "honest").unlink()
 
 
@@ -222,8 +229,7 @@ def a_session() -> bytes:
             file("empty", b""),
             framed({"kind": "end"}),
             framed({"kind": "list", "name": "", "recursive": True}),
-            framed({"kind": "get", "names": ["e"], "hash": "md5", "fresh": True}),
-            framed({"kind": "done", "count": 4}),
+            framed({"kind": "get", "names": [], "hash": "md5"}),
             framed({"kind": "end"}),
             framed({"kind": "end"}),
         )
@@ -240,16 +246,6 @@ def check_session(it: Host, replies: list[Reply]) -> None:
     assert state["empty"][3] == b""
 
 
-def read_session(peer: Raw) -> list[Reply]:
-    """Read the replies to ``a_session``, bodies too."""
-    replies = []
-    while reply := peer.reply():
-        replies.append(reply)
-        if reply["kind"] == "file" and "hash" in reply:
-            assert md5(peer.read(reply["size"])) == reply["hash"]
-    return replies
-
-
 def test_one_byte_per_segment(it: Host) -> None:
     """A5: a session that comes byte by byte is an honest one."""
     peer = it.peer()
@@ -260,7 +256,7 @@ def test_one_byte_per_segment(it: Host) -> None:
         for byte in data:
             peer.send(bytes([byte]))
 
-    both(lambda: replies.extend(read_session(peer)), send)
+    both(lambda: replies.extend(peer.replies("never")), send)
     check_session(it, replies)
 
 
@@ -268,7 +264,7 @@ def test_one_segment(it: Host) -> None:
     """A6: so is one that comes all at once."""
     peer = it.peer()
     peer.send(a_session())
-    check_session(it, read_session(peer))
+    check_session(it, peer.replies("never"))
 
 
 NO_HEADERS = [
@@ -952,7 +948,8 @@ def test_no_way_through_links(
     (it.folder / "up").symlink_to("../canary/sub")
     for name in ("out/precious", "out/sub/secret", "up/secret", "out/sub", "out/new"):
         code = make(it, name)
-        assert code in ("not_a_folder", "not_regular", "not_found"), (name, code)
+        if make is not ask_:  # which says what it would say if nothing were there
+            assert code in ("not_a_folder", "not_regular", "not_found"), (name, code)
     assert os.readlink(it.folder / "out") == str(canary)
 
 
@@ -1008,8 +1005,9 @@ def test_harmful_names(it: Host, name: str, caplog: pytest.LogCaptureFixture) ->
         ("x" * 60_000, False),
     ],
 )
-def test_limits(it: Host, name: str, good: bool) -> None:
+def test_limits(host: Callable[..., Host], name: str, good: bool) -> None:
     """B4: the limits are exact; what is beyond is a bad name and no fault."""
+    it = host(allow=ALL)
     for make in (put_folder, mkdir) if good else REQUESTS.values():
         assert make(it, name) == ("" if good else "bad_name")
     if good:
@@ -1256,7 +1254,8 @@ def test_announced_sizes_are_promises(it: Host, monkeypatch: pytest.MonkeyPatch)
 
     def noted(size: int) -> None:
         add(size)
-        added.put(size)
+        if size > 0:
+            added.put(size)
 
     monkeypatch.setattr(ledger, "add", noted)
     peers = []
@@ -1329,9 +1328,7 @@ def test_a_client_that_never_reads(
     (it.folder / "a").write_bytes(bytes(32 << 20))
     peer = it.guest()
     peer.frame({"kind": "get", "names": ["a"], "fresh": True})
-    for thread in list(it.served.server._sessions.values()):
-        thread.join(SECONDS)
-    assert not it.served.server._sessions
+    it.settle()
 
 
 def test_too_many_connections(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1340,11 +1337,10 @@ def test_too_many_connections(it: Host, monkeypatch: pytest.MonkeyPatch) -> None
     inside = [it.guest() for _ in range(3)]
     refused(it.peer(), "busy")
     assert ask(inside[0], {"kind": "mkdir", "name": "a"}) == {"kind": "ok"}
-    inside[0].frame({"kind": "end"})
-    assert inside[0].reply() is None
-    for thread in list(it.served.server._sessions.values()):
-        if len(it.served.server._sessions) > 2:
-            thread.join(0.2)
+    for peer in inside:
+        peer.frame({"kind": "end"})
+        assert peer.reply() is None
+    it.settle()
     it.guest()
 
 
@@ -1360,8 +1356,7 @@ def test_connect_and_abort(it: Host) -> None:
             peer.reset()
         else:
             peer.close()
-    while sessions := list(it.served.server._sessions.values()):
-        sessions[0].join(SECONDS)
+    it.settle()
     assert ask(it.guest(), {"kind": "stat", "name": ""})["kind"] == "entries"
     assert len(os.listdir("/proc/self/fd")) <= before + 6
 
@@ -1470,8 +1465,7 @@ def test_a_cut_put(it: Host, ending: str) -> None:
     assert done[-1]["count"] == 1
     peer.send(parts("large", b"x" * (1 << 20), b"y")[: 1 << 19])
     getattr(peer, ending)()
-    for thread in list(it.served.server._sessions.values()):
-        thread.join(SECONDS)
+    it.settle()
     assert it.names() == {"whole"}
 
 

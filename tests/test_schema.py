@@ -399,6 +399,8 @@ def test_texts_are_made_printable() -> None:
         "xxh3:" + "0" * 16,
         "xxh3_128:" + "0" * 31,
         "xxh3_128:" + "0" * 33,
+        "xxh3_128:" + "0" * 31 + "g",
+        "xxh3_128:" + "0" * 31 + "\u0663",
         "xxh3_128:",
         "crc32:00000000",
         5,
@@ -444,6 +446,9 @@ def test_digests_are_brought_to_lower_case(algorithm: str, size: int) -> None:
         ["a", "file", 0, 0, 0o10000, ""],
         ["a", "file", 0, 0, 0, None],
         ["a", "file", True, 0, 0, ""],
+        ["a", "file", 0, 0, 0, "md5"],
+        ["a", "file", 0, 0, 0, "sha1:" + "0" * 40],
+        ["a", "file", 0, 0, 0, {"raw": "/w=="}],
     ],
 )
 def test_entries_refused(value: Any) -> None:

@@ -207,11 +207,13 @@ class Staging:
 
         """
         hidden = ""
-        if self._hides and entry.name and not is_shared:
+        if entry.name:
             above, _ = locate(entry.name)
-            if not self._folder_of(entry.name, above).direct:
-                self._claimed(entry.name, above)
-            hidden = self.temporary()
+            is_direct = self._folder_of(entry.name, above).direct
+            if self._hides and not is_shared:
+                hidden = self.temporary()
+                if not is_direct:
+                    self._claimed(entry.name, above)
         folder = self.folders.make(entry.name, entry.mode & 0o777 | 0o700, hidden)
         if folder.direct:
             self._direct.append(folder)
