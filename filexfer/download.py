@@ -61,7 +61,7 @@ def get(
                 )
             )
             with Staging(folder, policy, options.durability) as staging:
-                receiver = Receiver(each, staging, report, Placement(targets))
+                receiver = Receiver(each, staging, report, Placement(targets), options.algorithm)
                 if shares > 1:
                     receiver.held_folders = held
                 receiver.run()
@@ -79,4 +79,4 @@ def get_stream(
 ) -> None:
     """Receive the one file *name* into a stream."""
     connection.send(protocol.Get(names=[name], hash=options.algorithm, fresh=True))
-    Receiver(connection, target, report, Placement({name: name})).run()
+    Receiver(connection, target, report, Placement({name: name}), options.algorithm).run()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULT = "xxh3_128"
 HEX_SIZES = {"xxh3_128": 32, "sha256": 64, "blake2b": 128, "md5": 32}
 ALGORITHMS = tuple(HEX_SIZES)
+STRONG = ("sha256", "blake2b")  # nobody can make other bytes of the same digest
 
 
 def new(algorithm: str) -> Hash:

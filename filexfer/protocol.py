@@ -268,7 +268,7 @@ class Store(Message, kind=""):
     name: Name
     size: Size
     hash: Digest
-    mtime: Time = 0
+    mtime: Time | None = None
     mode: Mode = 0o666
     token: Text = ""
 

@@ -9,10 +9,12 @@ This module must not know sockets, nor which side it is on.
 
 from __future__ import annotations
 
+from time import time_ns
+
 from filexfer import hashing, protocol
 from filexfer.body import LargeBody, mismatch
 from filexfer.entry import FOLDER, Entry
-from filexfer.errors import FileError, ProtocolError
+from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
 from filexfer.storage.policy import Choice
@@ -59,6 +61,8 @@ class Receiver:
         report: Counts what happens.
         place: Turns a name on the wire into one in the staging; a name that was not asked for
             makes it raise IntegrityError.
+        algorithm: Of the digests that were asked for; in place of one that resists forgery no
+            other is accepted.
 
     """
 
@@ -68,11 +72,13 @@ class Receiver:
         staging: Target,
         report: Report,
         place: Callable[[str], str] = str,
+        algorithm: str = "",
     ) -> None:
         self._connection = connection
         self._staging = staging
         self._report = report
         self._place = place
+        self._needs_strong = algorithm if algorithm in hashing.STRONG else ""
         self._publisher = Publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._item = 0  # the number of the last item that came
@@ -131,7 +137,7 @@ class Receiver:
             name=message.name,
             size=message.size,
             hash=message.hash,
-            mtime=message.mtime,
+            mtime=time_ns() if message.mtime is None else message.mtime,
             mode=message.mode,
         )
         try:
@@ -175,46 +181,52 @@ class Receiver:
             FileError: if it is not good or cannot be kept; its body was read to the end.
 
         """
-        if not message.hash:
-            return self._receive_parts(self._large(message, name, message.algorithm))
         size = message.size
+        if not message.hash or (size is not None and size > PLAIN_MAX):
+            return self._receive_large(message, name)
         if size is None:
             raise ProtocolError("a file with a plain body needs a size")
-        if size > PLAIN_MAX:
-            body = self._large(message, name, hashing.algorithm_of(message.hash))
-            self._in_body = True
-            body.receive_plain(self._connection, size)
-            self._in_body = False
-            return body.finish(message.hash)
         data = self._connection.body(size)
         self._report.move(size)
         if self._digest(data, message.hash) != message.hash:
             raise mismatch(name)
+        if self._needs_strong:
+            self._check_strength(message.hash, name)
         entry = entry_of_file(name, size, message.mtime, message.mode, message.hash)
         return self._staging.small(entry, data)
 
+    def _check_strength(self, digest: str, name: str) -> None:
+        used = digest.partition(":")[0]
+        if self._needs_strong and used != self._needs_strong:
+            text = f"was verified by {used} only, not by {self._needs_strong}"
+            raise FileError(Code.HASH_MISMATCH, name, text)
+
     def _digest(self, body: memoryview, announced: str) -> str:
         if not announced.startswith(hashing.DEFAULT):
-            return hashing.digest_of(hashing.algorithm_of(announced))(body)
+            return hashing.digest_of(announced.partition(":")[0])(body)
         return self._digest_of(body)
 
-    def _receive_parts(self, body: LargeBody) -> Item:
+    def _receive_large(self, message: File, name: str) -> Item:
+        entry = entry_of_file(name, message.size or 0, message.mtime, message.mode)
+        algorithm = message.hash.partition(":")[0] or message.algorithm
+        body = LargeBody(entry, message.size, algorithm, refused=self._refuse, moved=self._moved)
+        body.begin(self._staging, sparse=message.sparse)
         self._in_body = True
-        body.receive_parts(self._connection)
         try:
+            if message.hash:
+                body.receive_plain(self._connection, entry.size)
+                self._in_body = False
+                self._check_strength(message.hash, name)
+                return body.finish(message.hash)
+            body.receive_parts(self._connection)
             trailer = self._connection.read(State.BODY)
+            assert isinstance(trailer, protocol.Trailer)  # noqa: S101 - the table allows no other
+            self._in_body = False
+            self._check_strength(trailer.hash or algorithm, name)
+            return body.finish_by(trailer)
         except BaseException:
             body.discard()
             raise
-        self._in_body = False
-        assert isinstance(trailer, protocol.Trailer)  # noqa: S101 - the table allows no other
-        return body.finish_by(trailer)
-
-    def _large(self, message: File, name: str, algorithm: str) -> LargeBody:
-        entry = entry_of_file(name, message.size or 0, message.mtime, message.mode)
-        body = LargeBody(entry, message.size, algorithm, refused=self._refuse, moved=self._moved)
-        body.begin(self._staging, sparse=message.sparse)
-        return body
 
     def _moved(self, size: int) -> None:
         """Note that a piece of a large body is in."""

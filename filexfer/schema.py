@@ -59,7 +59,7 @@ ITEMS_MAX = 5000  # of a list in one message
 SIZE_MAX = 2**63 - 1
 MODE_MAX = 0o7777
 
-_UNCLEAR = ("\\", "\t", "\n", "\r")
+_UNCLEAR = ("\t", "\n", "\r")
 
 
 class SchemaError(ValueError):
@@ -263,8 +263,8 @@ def read_object(data: bytes | memoryview) -> dict[str, object]:
 def _may_repeat(text: str, count: int) -> bool:
     """Tell whether more than *count* members may have been written, so that one is there twice.
 
-    Never if there are fewer commas than members, nor if all quotes delimit texts and none stands
-    before a space: then each '":' ends a member's name, or begins a text.
+    Never if there are fewer commas than that; nor if there are only so many '":' and no name is
+    parted from its colon by a space, for then each name ends in one of them.
     """
     if text.count('":') != count or any(each in text for each in _UNCLEAR):
         return True

@@ -228,6 +228,7 @@ class Sender:
                 sparse=file.sparse,
             )
         )
+        self._window.is_sending = True
         made = hashing.new(self._algorithm)
         try:
             if self._send_parts(file, made):
@@ -237,6 +238,7 @@ class Sender:
                 trailer = protocol.Trailer(code=Code.ABORTED, text="not wanted")
         except FileError as error:
             trailer = protocol.Trailer(code=error.code, text=error.text)
+        self._window.is_sending = False
         self._connection.post(_END_OF_PARTS)
         self._connection.send(trailer)
 

@@ -205,13 +205,11 @@ class Server:
             target=self._run, args=(session,), name="filexfer-session", daemon=True
         )
         with self._lock:
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads are to be had
+                return False
             self._sessions[session] = thread
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads are to be had
-            with self._lock:
-                del self._sessions[session]
-            return False
         return True
 
     def _run(self, session: Session) -> None:

@@ -138,7 +138,7 @@ class Session:
         connection.flush()
         while (message := connection.message(state)) is None:
             if self.is_ending:
-                raise RefusedError(Code.SHUTTING_DOWN, "the server is shutting down")
+                return None
             try:
                 connection.fill(inside=connection.has_input)
             except TimedOut:
@@ -147,6 +147,8 @@ class Session:
                 if connection.has_input:
                     raise
                 return None
+        if self.is_ending:
+            raise RefusedError(Code.SHUTTING_DOWN, "the server is shutting down")
         return message
 
     def _greet(self, message: Message) -> None:

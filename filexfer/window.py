@@ -32,6 +32,7 @@ class Window:
 
     Attributes:
         item: The number of the last item.
+        is_sending: Whether the last item is still being sent.
         refused: The number of the last item that the receiver gave up on while it came.
 
     """
@@ -39,6 +40,7 @@ class Window:
     def __init__(self, report: Report) -> None:
         self._report = report
         self.item = 0
+        self.is_sending = False
         self.refused = 0
         self._settled = self._verified = 0  # items up to here
         self._unsettled: deque[Offer | None] = deque()  # the items after _settled
@@ -69,7 +71,7 @@ class Window:
 
     def take_received(self, message: Received | Done) -> None:
         """Note that the items up to a number are verified, or have failed."""
-        if message.count > self.item:
+        if message.count > self.item - self.is_sending:
             raise ProtocolError("items are confirmed that were not sent", Code.OUT_OF_ORDER)
         while self._verified < message.count:
             self._verified += 1

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, both, framed, tcp_pair
 
+from filexfer import Options, errors, protocol
 from filexfer import connection as connection_module
-from filexfer import errors, protocol
 from filexfer.connection import BUFFER, JOIN, QUEUE_MAX, Connection
 from filexfer.errors import (
     Code,
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
     from contextlib import ExitStack
+    from pathlib import Path
 
-    from conftest import LinkPair
+    from conftest import LinkPair, Served
 
     from filexfer.schema import Message
 
@@ -410,6 +411,25 @@ def test_keep_alive(
     connection.flush()
     expected = framed(b'{"kind":"ok"}') + framed(b'{"kind":"alive"}') + framed(b'{"kind":"end"}')
     assert peer.read(len(expected)) == expected
+
+
+def test_alive_never_comes_inside_a_body(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a sender hashes a hole, nothing but the body comes before its trailer."""
+    monkeypatch.setattr(protocol, "ALIVE_EVERY", 0.0)
+    with open(tmp_path / "sparse", "wb") as file:
+        file.write(b"begin")
+        file.truncate(5 << 20)
+        file.seek(5 << 20)
+        file.write(b"end")
+    client = served.client()
+    report = client.put([tmp_path / "sparse"])
+    assert report.failures == []
+    assert (served.folder / "sparse").read_bytes() == (tmp_path / "sparse").read_bytes()
+    report = client.get(["sparse"], tmp_path / "back", Options(durability="none"))
+    assert report.failures == []
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "sparse").read_bytes()
 
 
 # Time

@@ -58,12 +58,16 @@ MESSAGES: list[tuple[str, Message]] = [
         protocol.File(name='é"\\', size=2, hash="md5:" + MD5, mtime=5, mode=0o600),
     ),
     (
+        '{"kind":"file","name":"q","size":2,"hash":"' + DIGEST + '","mtime":5,"mode":420}',
+        protocol.File(name="q", size=2, hash=DIGEST, mtime=5, mode=0o644),
+    ),
+    (
         '{"kind":"file","name":"a","algorithm":"blake2b","sparse":true}',
         protocol.File(name="a", algorithm="blake2b", sparse=True),
     ),
     (
-        '{"kind":"folder","name":"a","mtime":5,"mode":448}',
-        protocol.Folder(name="a", mtime=5, mode=0o700),
+        '{"kind":"folder","name":"a","mtime":5,"mode":448,"again":true}',
+        protocol.Folder(name="a", mtime=5, mode=0o700, again=True),
     ),
     (
         '{"kind":"link","name":{"raw":"Yf8="},"target":"..","mtime":5}',
@@ -244,6 +248,65 @@ def test_the_quick_way_to_read_a_file(
         members = schema.read_object(bytes(written))
         assert members.pop("kind") == "file"
         assert protocol.File.made(quick) == protocol.File.read(members)
+
+
+QUICK = '{"kind":"file","name":"a","size":2,"hash":"' + DIGEST + '","mtime":5,"mode":420}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"a"', '""'),
+        ('"a"', '"\\u0061"'),
+        ('"a"', '"\\ud800"'),
+        ('"a"', '"\t"'),
+        ('"a"', '"a","name":"b"'),
+        ('"a"', '{"raw":"YQ=="}'),
+        ("2,", "02,"),
+        ("2,", "-2,"),
+        ("2,", "2.0,"),
+        ("2,", "9223372036854775808,"),
+        ("2,", "10000000000000000000,"),
+        ("2,", "2 ,"),
+        ("99aa", "99AA"),
+        ("99aa", "99a"),
+        ("99aa", "99ag"),
+        (DIGEST, "md5:" + MD5),
+        ("5,", "05,"),
+        ("5,", "-5,"),
+        ("5,", "9223372036854775808,"),
+        ("5,", "2000000000000000000,"),
+        ("420", "0420"),
+        ("420", "4095"),
+        ("420", "4096"),
+        ("420", "9999"),
+        ("420", "420,"),
+        ("420}", "420,}"),
+        ("420}", "420}}"),
+        ("420}", "420} "),
+        ("420}", "420}\n"),
+        ("420}", "420"),
+        ("file", "link"),
+        ('{"kind"', ' {"kind"'),
+    ],
+)
+def test_not_the_quick_way(old: str, new: str) -> None:
+    """What differs in the least is left to the long way, which knows what it is worth."""
+    assert header.read(QUICK.encode()) is not None
+    assert QUICK.count(old) == 1
+    assert header.read(QUICK.replace(old, new).encode()) is None
+
+
+@pytest.mark.parametrize("mode", [0, 7, 10, 99, 999, 1000, 3999])
+def test_modes_the_quick_way(mode: int) -> None:
+    """No mode that is out of range is let through."""
+    assert header.read(QUICK.replace("420", str(mode)).encode()) == {
+        "name": "a",
+        "size": 2,
+        "hash": DIGEST,
+        "mtime": 5,
+        "mode": mode,
+    }
 
 
 @pytest.mark.parametrize(

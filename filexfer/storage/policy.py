@@ -97,7 +97,8 @@ class Policy:
             return offered.extra == existing.extra
         if not offered.type == existing.type == FILE or offered.size != existing.size:
             return False
-        if not self.checksum and same_time(offered.mtime, existing.mtime):
+        # Where the digest is known, as it is when a file has come whole, it decides.
+        if not (self.checksum or offered.extra) and same_time(offered.mtime, existing.mtime):
             return True
         if not self.may_read or self.if_exists == "skip":
             return False

@@ -74,7 +74,7 @@ class Staging:
         try:
             return self._reading.stat(name)
         except FileError as error:
-            if error.code in (Code.NOT_FOUND, Code.NOT_A_FOLDER):
+            if error.code == Code.NOT_FOUND:
                 return None
             raise
 
