@@ -43,7 +43,6 @@ JOIN = 128 << 10  # queued bytes that are worth a write
 QUEUE_MAX = 1 << 20  # queued bytes above which nothing more is taken in
 LEAST_RATE = 1024  # bytes per second inside a frame or body ...
 LEAST_SPAN = 30.0  # ... over this many seconds
-HINT = "pack it with '!I', and name the fields 'name', 'size' and 'md5' (or 'hash')"
 DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 64 << 20
 

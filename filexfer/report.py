@@ -6,6 +6,7 @@ This module must not know how it is shown, or how files travel.
 from __future__ import annotations
 
 import threading
+from array import array
 from time import monotonic
 
 from filexfer.errors import Code, FileError
@@ -29,7 +30,6 @@ class Report:
         failed: Files and folders that did not arrive.
         failures: The first of them, with the reasons.
         warnings: What was passed over and is no failure, such as pipes and devices.
-        uncertain: Files sent over a connection that was lost before they were confirmed.
         moved: Bytes of files' contents that have travelled, confirmed or not.
         found: Files found so far by walking the source.
         found_bytes: Their sizes in bytes.
@@ -52,7 +52,6 @@ class Report:
         self.failed = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
-        self.uncertain = 0
         self.moved = 0
         self.found = self.found_bytes = 0
         self.is_walking = True
@@ -63,13 +62,16 @@ class Report:
         self.on_file = on_file
         self._lock = threading.Lock()  # guards the counts: several connections add to them
         self._failed_names: set[str] = set()
-        self._arrived_before = 0  # files of earlier tries that will be found identical
-        self._may_have_arrived = 0  # files of earlier tries that nobody confirmed
+        # Names as hashes, 8 bytes each: needed only if the connection is lost.
+        self._arrived = array("q")
+        self._doubtful = array("q")
+        self._arrived_before: set[int] = set()
+        self._sent_before: set[int] = set()
 
     def restart(self) -> None:
         """Begin another try: what arrived stays counted, all else is found out again."""
-        self._arrived_before = self.files
-        self._may_have_arrived, self.uncertain = self._may_have_arrived + self.uncertain, 0
+        self._arrived_before = set(self._arrived)
+        self._sent_before = set(self._doubtful)
         self.skipped = self.skipped_bytes = self.failed = self.folders = 0
         self.found = self.found_bytes = 0
         self.failures.clear()
@@ -97,8 +99,14 @@ class Report:
         with self._lock:
             self.files += 1
             self.bytes += size
+            self._arrived.append(hash(name))
         if self.on_file:
             self.on_file(name, result, size)
+
+    def doubt(self, names: list[str]) -> None:
+        """Note files that were sent, and may have arrived though nobody said so."""
+        with self._lock:
+            self._doubtful.extend(map(hash, names))
 
     def add_folder(self) -> None:
         """Count a folder."""
@@ -107,14 +115,12 @@ class Report:
 
     def skip(self, name: str, size: int, result: str) -> None:
         """Count a file that needed no sending; one that an earlier try sent is not counted."""
+        key = hash(name)
         with self._lock:
-            if result == "identical" and self._arrived_before:
-                self._arrived_before -= 1
+            if key in self._arrived_before:
                 return
-            is_ours = result == "identical" and self._may_have_arrived > 0
-            if is_ours:
-                self._may_have_arrived -= 1
-            else:
+            is_ours = result == "identical" and key in self._sent_before
+            if not is_ours:
                 self.skipped += 1
                 self.skipped_bytes += size
         if is_ours:

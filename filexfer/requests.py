@@ -49,18 +49,21 @@ def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None
 
 
 def listing(connection: Connection, name: str, *, recursive: bool) -> Iterator[Entry]:
-    """Yield what lies in a folder.
+    """Return what lies in a folder; the first piece has come when this returns.
 
     Raises:
         FileError: if nothing of that name is there, or it may not be listed.
 
     """
     connection.send(protocol.List(name=name, recursive=recursive))
-    more = True
-    while more:
+    return _pieces(connection, name, read(connection, protocol.Entries, name))
+
+
+def _pieces(connection: Connection, name: str, answer: protocol.Entries) -> Iterator[Entry]:
+    yield from answer.entries
+    while answer.more:
         answer = read(connection, protocol.Entries, name)
         yield from answer.entries
-        more = answer.more
 
 
 def carry_out(connection: Connection, message: protocol.MakeFolder | protocol.Remove) -> None:

@@ -74,8 +74,8 @@ class Sender:
         }
 
     @property
-    def uncertain(self) -> int:
-        """How many files were sent but not settled: they may be there or not."""
+    def uncertain(self) -> list[str]:
+        """The files that were sent but not settled: they may be there or not."""
         return self._window.uncertain
 
     def run(self, offers: Iterator[Offer], *, is_alone: bool = True) -> None:
@@ -272,7 +272,6 @@ class Sender:
             piece = min(size, len(_ZEROS))
             made.update(_ZEROS[:piece])
             size -= piece
-            self._connection.keep_alive()
 
     # Folders
 

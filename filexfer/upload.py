@@ -99,7 +99,7 @@ def _send(
     try:
         sender.run(offers(sender), is_alone=is_alone)
     except ConnectionLost:
-        report.uncertain += sender.uncertain
+        report.doubt(sender.uncertain)
         raise
 
 

@@ -58,9 +58,10 @@ class Window:
         return not self._unsettled
 
     @property
-    def uncertain(self) -> int:
-        """How many files were sent but not settled: they may be there or not."""
-        return sum(1 for offer in self._unsettled if offer and offer.entry.type != FOLDER)
+    def uncertain(self) -> list[str]:
+        """The files that were sent but not settled: they may be there or not."""
+        offers = (offer for offer in self._unsettled if offer)
+        return [offer.wire_name for offer in offers if offer.entry.type != FOLDER]
 
     def open(self, offer: Offer | None, size: int) -> None:
         """Give the next number to an item; None is one that is reported already."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from conftest import LinkPair, Served
 
+    from filexfer import Server
     from filexfer.schema import Message
 
     Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
@@ -950,6 +951,67 @@ def test_a_flipped_bit_in_tls(cleanup: ExitStack, tls_contexts: Contexts) -> Non
     client._sock.send(record)
     with pytest.raises(TrustError, match=r"(?i)mac"):
         server.read(State.IDLE)
+
+
+# A server with TLS
+
+
+def test_a_server_with_tls(
+    serve: Callable[..., Served], tls_contexts: Contexts, tmp_path: Path
+) -> None:
+    """Put and get work over TLS as they do in the clear."""
+    served = serve(tls=tls_contexts[1])
+    data = random.Random(3).randbytes(5 << 20)
+    (tmp_path / "a").write_bytes(data)
+    with served.client(tls=tls_contexts[0]) as client:
+        assert client.put([tmp_path / "a"]).files == 1
+        assert client.get(["a"], tmp_path / "back", Options(durability="none")).files == 1
+    assert (tmp_path / "back").read_bytes() == data
+
+
+@pytest.mark.parametrize("says", ["", "hello"])
+@pytest.mark.parametrize("goodbye", [False, True])
+def test_a_session_with_tls_ends(
+    serve: Callable[..., Served],
+    tls_contexts: Contexts,
+    cleanup: ExitStack,
+    says: str,
+    goodbye: bool,
+) -> None:
+    """K10: a client that goes, with a word of TLS or without, leaves no session that spins."""
+    served = serve(tls=tls_contexts[1])
+    sock = socket.create_connection((served.server.host, served.server.port), SECONDS)
+    wrapped = tls_contexts[0].wrap_socket(sock, server_hostname="127.0.0.1")
+    peer = Raw(wrapped)
+    cleanup.callback(peer.close)
+    if says:
+        peer.greet()
+    (session,) = served.server._sessions.values()
+    if goodbye:
+        with pytest.raises(OSError, match="EOF"):  # the server's goodbye is a frame
+            wrapped.unwrap()
+    else:
+        peer.finish()
+    session.join(SECONDS)
+    assert not session.is_alive()
+
+
+def test_a_probe_of_a_server_with_tls(
+    serve: Callable[..., Served],
+    tls_contexts: Contexts,
+    raw: Callable[[Server], Raw],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A23, H3: plain text ends the handshake at once, silence when its time is over."""
+    monkeypatch.setattr("filexfer.session.OPENING_SECONDS", 0.1)
+    served = serve(tls=tls_contexts[1])
+    for says in (framed({"kind": "hello", "version": 1}), b"GET / HTTP/1.1\r\n\r\n", b"", b"\x16"):
+        peer = raw(served.server)
+        peer.send(says)
+        while peer.read(1000):
+            pass
+    peer = raw(served.server)
+    peer.close()
 
 
 # The transports

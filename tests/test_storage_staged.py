@@ -133,13 +133,16 @@ def test_without_the_right_nothing_is_replaced(stage: Callable[..., Staging], to
     assert os.listdir(top) == ["name"]
 
 
-def test_a_checksum_finds_what_size_and_time_do_not(
+def test_bytes_decide_where_size_and_time_are_the_same(
     stage: Callable[..., Staging], top: Path
 ) -> None:
+    """The bytes have come, so nothing less than their digest counts."""
     there(top / "name", b"same")
-    assert put(stage("overwrite"), "name", b"else") == "identical"
-    assert put(stage("overwrite", checksum=True), "name", b"else") == "replace"
-    assert put(stage("overwrite", checksum=True), "name", b"else", 0) == "identical"
+    assert put(stage(), "name", b"else") == Code.EXISTS
+    assert put(stage(), "name", b"same") == "identical"
+    assert put(stage("keep-both"), "name", b"else") == "keep both"
+    assert put(stage("update"), "name", b"else") == "skip"
+    assert put(stage("overwrite"), "name", b"else") == "replace"
     assert (top / "name").read_bytes() == b"else"
 
 

@@ -339,7 +339,7 @@ def test_a_judgement_tells_what_would_happen_and_does_nothing(
     assert judged("a/file", 2, 0, right) is Choice.IDENTICAL
     assert judged("a/file", 2, 0, wrong) is Choice.REPLACE
     assert judged("a", 2) is Choice.REFUSE
-    assert judged("a/file/below", 2) is Choice.TAKE  # refused when it is sent
+    assert judged("a/file/below", 2) is Choice.REFUSE
     assert begun.judge(Entry("../x", FILE), lambda: None).code == Code.BAD_NAME
     assert begun.judge(Entry(".fx-x", FILE), lambda: None).code == Code.BAD_NAME
     assert tree_state(top) == before

@@ -88,7 +88,7 @@ def test_a_stream_that_fails_is_told(pipe: Pipe) -> None:
 
 
 def test_a_stream_takes_whatever_comes(pipe: Pipe) -> None:
-    target = StreamTarget(pipe[1])
+    target = StreamTarget(pipe[1], "name")
     assert target.find("name") is None
     assert target.judge(Entry("name", FILE), lambda: None).choice is Choice.TAKE
     assert not target.was_written
@@ -113,7 +113,7 @@ def test_much_is_written_to_a_slow_reader_whole(pipe: Pipe) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    target = StreamTarget(pipe[1])
+    target = StreamTarget(pipe[1], "name")
     target.write(memoryview(data))
     target.skip((1 << 20) + 1)
     os.close(pipe[1])
@@ -123,7 +123,7 @@ def test_much_is_written_to_a_slow_reader_whole(pipe: Pipe) -> None:
 
 def test_a_reader_that_has_gone_is_told(pipe: Pipe) -> None:
     os.close(pipe[0])
-    target = StreamTarget(pipe[1])
+    target = StreamTarget(pipe[1], "name")
     assert refusal(target.write, memoryview(b"data")) == Code.IO_ERROR
     assert target.was_written
     assert target.failure
@@ -132,15 +132,25 @@ def test_a_reader_that_has_gone_is_told(pipe: Pipe) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
 def test_a_full_disk_behind_it_is_told() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
-    target = StreamTarget(fd)
+    target = StreamTarget(fd, "name")
     assert refusal(target.write, memoryview(b"data")) == Code.NO_SPACE
     os.close(fd)
 
 
 def test_only_files_go_there(pipe: Pipe) -> None:
-    target = StreamTarget(pipe[1])
-    assert refusal(target.link, entry_of_link("a", "b", 0)) == Code.NOT_REGULAR
-    assert refusal(target.make_folder, Entry("a", "folder")) == Code.NOT_REGULAR
+    target = StreamTarget(pipe[1], "name")
+    assert refusal(target.link, entry_of_link("name", "b", 0)) == Code.NOT_REGULAR
+    assert refusal(target.make_folder, Entry("name", "folder")) == Code.NOT_REGULAR
+
+
+def test_only_the_file_that_was_asked_for_goes_there(pipe: Pipe) -> None:
+    target = StreamTarget(pipe[1], "name")
+    for name in ("other", "name/below", ""):
+        with pytest.raises(FileError):
+            target.small(entry_of_file(name, 4, 0, 0), b"data")
+        with pytest.raises(FileError):
+            target.begin(entry_of_file(name, 4, 0, 0))
+    assert not target.was_written
 
 
 def test_what_was_streamed_can_be_settled(pipe: Pipe) -> None:
@@ -150,7 +160,7 @@ def test_what_was_streamed_can_be_settled(pipe: Pipe) -> None:
     def settle(item: Item, result: Result) -> None:
         settled.append((item.entry.name, result.choice))
 
-    target = StreamTarget(pipe[1])
+    target = StreamTarget(pipe[1], "name")
     publisher = Publisher(target, settle, lambda: None)
     item = target.small(entry_of_file("name", 4, 0, 0), b"data")
     publisher.add(item)

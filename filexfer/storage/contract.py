@@ -87,9 +87,6 @@ class Item(Protocol):
     def discard(self) -> None:
         """Remove it."""
 
-    def flush(self) -> None:
-        """Make its contents durable, where the file system as a whole cannot be flushed."""
-
     def place(self) -> tuple[object, int] | None:
         """Return the folder it lies in, kept open until ``release``, and its descriptor."""
 

@@ -13,6 +13,9 @@
             A flush runs in a thread of its own while the next group is gathered. So even after
             a power cut a name holds a whole file, old or new, and a settled file is there.
 
+Where a file system cannot be flushed as a whole, each file is flushed when it is written, and each
+folder in place of the second flush.
+
 A flush that failed is never tried again (the kernel may have dropped the data and call the next
 one a success): what it covered is reported as failed, and nothing more is taken.
 
@@ -192,8 +195,6 @@ class _Flush:
                 for fd in {os.fstat(fd).st_dev: fd for fd in places.values()}.values():
                     system.flush_file_system(fd)
                 return
-            for item in self._items:
-                item.flush()
             for fd in places.values():
                 system.flush_descriptor(fd)
         except OSError as error:

@@ -104,19 +104,6 @@ class Staged:
         except OSError:
             pass  # it stays hidden, and the next sweep finds it
 
-    def flush(self) -> None:
-        """Make its contents durable; nothing to do if it was published already."""
-        if self.entry.type == LINK:
-            return
-        try:
-            fd = os.open(self.temporary, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._fd)
-        except FileNotFoundError:
-            return
-        try:
-            system.flush_descriptor(fd)
-        finally:
-            os.close(fd)
-
     def place(self) -> tuple[Directory, int]:
         """Return the folder it lies in, and its descriptor."""
         return self.folder, self.folder.fd
@@ -249,9 +236,6 @@ class FolderFinish:
     def discard(self) -> None:
         """Leave the folder as it is."""
         self.release()
-
-    def flush(self) -> None:
-        """Do nothing: a folder has no contents of its own."""
 
     def place(self) -> tuple[Directory, int]:
         """Return the folder, and its descriptor."""

@@ -51,6 +51,7 @@ class Staging:
         self.folders = Directories(
             folder.fd, making=True, durable=durability == "file" or one_by_one
         )
+        self.flushes = durability == "file" or one_by_one
         self._hides = durability == "batch" and not one_by_one
         self._direct: list[Directory] = []
         self._reading = Reading(folder.fd)
@@ -145,7 +146,7 @@ class Staging:
             while done < len(data):
                 done += os.write(fd, data[done:])
             os.utime(fd, ns=(entry.mtime, entry.mtime))
-            if self.durability == "file":
+            if self.flushes:
                 system.flush_descriptor(fd)
         finally:
             os.close(fd)
@@ -317,7 +318,7 @@ class Draft:
             if self._holes:
                 os.ftruncate(fd, self._at)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
-            if self._staging.durability == "file":
+            if self._staging.flushes:
                 system.flush_descriptor(fd)
             self._fd = -1
             os.close(fd)

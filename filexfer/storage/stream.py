@@ -208,9 +208,6 @@ class StreamedFile:
     def discard(self) -> None:
         """Do nothing: what is written cannot be taken back."""
 
-    def flush(self) -> None:
-        """Do nothing: what becomes of the bytes is up to the reader of the stream."""
-
     def place(self) -> None:
         """Return None: there is no folder."""
 
