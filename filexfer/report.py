@@ -71,12 +71,18 @@ class Report:
     def restart(self) -> None:
         """Begin another try: what arrived stays counted, all else is found out again."""
         self._arrived_before = set(self._arrived)
-        self._sent_before = set(self._doubtful)
+        self._sent_before.update(self._doubtful)
+        del self._doubtful[:]
         self.skipped = self.skipped_bytes = self.failed = self.folders = 0
         self.found = self.found_bytes = 0
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
+
+    @property
+    def uncertain(self) -> int:
+        """Files that were sent over a connection that was lost before it confirmed them."""
+        return len(self._doubtful)
 
     @property
     def rate(self) -> float:
