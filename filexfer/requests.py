@@ -22,13 +22,23 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer", bound=Message)
 
 
+_TOGETHER = 1000  # requests before their answers are read; more could fill both directions
+
+
 def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
-    """Return what each name is, or None where there is nothing; all in one round trip.
+    """Return what each name is, or None where there is nothing; a thousand in a round trip.
 
     Raises:
         FileError: if that may not be known.
 
     """
+    found: dict[str, Entry | None] = {}
+    for first in range(0, len(names), _TOGETHER):
+        found.update(_stat(connection, names[first : first + _TOGETHER]))
+    return found
+
+
+def _stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
     for name in names:
         connection.send(protocol.Stat(name=name))
     connection.flush()

@@ -35,6 +35,9 @@ SUMMARY = re.compile(
 )
 CHUNK = 1 << 20
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that to what it runs with '&'
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the commands would inherit it
+
 
 def environment(**changes: str) -> dict[str, str]:
     """Return this process's environment without what changes how Python runs or prints."""

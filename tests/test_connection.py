@@ -436,6 +436,27 @@ def test_alive_never_comes_inside_a_body(
     assert (tmp_path / "back").read_bytes() == (tmp_path / "sparse").read_bytes()
 
 
+def test_holes_go_out_one_by_one(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D15: while a sender hashes the next hole, the receiver has seen the one before."""
+    waiting: list[int] = []
+    post = Connection.post
+
+    def posting(self: Connection, data: bytes | memoryview) -> None:
+        if len(data) == 4 and data[0] & 0x80:
+            waiting.append(sum(len(each) == 4 for each in self._queue))
+        post(self, data)
+
+    monkeypatch.setattr(Connection, "post", posting)
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(7 << 30)
+    report = served.client().put([tmp_path / "sparse"])
+    assert report.failures == []
+    assert (served.folder / "sparse").stat().st_size == 7 << 30
+    assert waiting == [0, 0, 0, 0]
+
+
 # Time
 
 

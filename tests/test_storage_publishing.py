@@ -448,9 +448,9 @@ def test_without_a_flush_of_the_file_system_each_file_and_each_folder_is_flushed
 
     group = Group(top, "batch", cleanup, steps)
     (top / "d").mkdir()
-    group.add("a", "d/b", "d/c")
     monkeypatch.setattr(system, "flush_descriptor", flush)
     monkeypatch.setattr(system, "rename_exclusive", renaming)
+    group.add("a", "d/b", "d/c")
     group.publisher.finish()
     assert steps == [
         *("file", "file", "file", "folder", "folder"),
@@ -476,9 +476,6 @@ class Placed:
         return self, self._fd
 
     def discard(self) -> None:
-        """Do nothing."""
-
-    def flush(self) -> None:
         """Do nothing."""
 
     def hold(self) -> None:

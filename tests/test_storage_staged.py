@@ -454,30 +454,14 @@ def test_a_folder_that_cannot_be_made_durable_is_told(
     assert word(staged.publish()) == Code.IO_ERROR
 
 
-def test_a_file_can_be_flushed_before_and_after_it_is_published(
-    stage: Callable[..., Staging], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flushed: list[int] = []
-    staged = small(stage(), "name", b"data")
-    link = stage().link(entry_of_link("link", "x", 0))
-    monkeypatch.setattr(system, "flush_descriptor", lambda fd: flushed.append(os.fstat(fd).st_size))
-    staged.flush()
-    link.flush()
-    assert flushed == [4]
-    staged.publish()
-    staged.flush()
-    assert flushed == [4]
-
-
-@pytest.mark.xfail(reason="Staged.flush opens the file anew, which its mode forbids", strict=True)
 @pytest.mark.parametrize("mode", [0o000, 0o200, 0o333])
-def test_a_file_that_its_owner_may_not_read_can_be_flushed(
-    stage: Callable[..., Staging], top: Path, mode: int
+@pytest.mark.parametrize("durability", ["batch", "file"])
+def test_a_file_that_its_owner_may_not_read_is_made_durable(
+    stage: Callable[..., Staging], native: bool, mode: int, durability: str
 ) -> None:
-    """As every file of a group is where there is no flush of the file system."""
+    """File by file too; nobody opens it again for that."""
     with powerless():
-        staged = stage().small(entry_of_file("name", 4, TIME, mode), b"data")
-        staged.flush()
+        staged = stage(durability=durability).small(entry_of_file("name", 4, TIME, mode), b"data")
         assert word(staged.publish()) == "take"
 
 
@@ -521,7 +505,6 @@ def test_a_folder_that_is_not_finished_is_left_as_it_is(
     (top / "a").mkdir()
     before = (top / "a").stat()
     finish = stage().make_folder(Entry("a", FOLDER, 0, TIME, 0o700))
-    finish.flush()
     assert finish.place()[1] == finish.folder.fd
     finish.discard()
     assert (top / "a").stat() == before

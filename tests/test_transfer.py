@@ -1314,3 +1314,37 @@ def test_an_upload_that_is_cut_keeps_what_was_whole(
         "b": data,
     }
     assert (served.folder / "d").stat().st_mtime_ns == TIME
+
+
+# What stays behind
+
+
+def test_i6_nothing_stays_open_or_running(tmp_path: Path, raw: Callable[[Server], Raw]) -> None:
+    """After transfers that worked, that failed, and that broke off."""
+    lay_tree(tmp_path / "tree")
+    lay(tmp_path / "served" / "taken", b"taken")
+    os.symlink("taken", tmp_path / "served" / "link")
+    force = Options(if_exists="overwrite", durability="none", jobs=2)
+
+    def work() -> None:
+        with Server(tmp_path / "served", durability="none") as server:
+            with Client(server.host, server.port, timeout=SECONDS) as client:
+                client.put([tmp_path / "tree"], "", force)
+                client.put([tmp_path / "tree"], "taken/")
+                client.put([tmp_path / "tree"], "link/")
+                client.get(["tree", "none"], tmp_path / "got", force)
+                client.get(["taken"], tmp_path / "got" / "tree" / "many", force)
+                client.put([tmp_path / "tree" / "old"], "..")
+                client.list("tree")
+            peer = raw(server)
+            peer.greet()
+            peer.frame({"kind": "put"})
+            peer.frame({"kind": "file", "name": "half", "size": 5, "algorithm": "md5"})
+            peer.send(bytes(5))
+            peer.close()
+
+    work()
+    before, threads = len(os.listdir("/dev/fd")), threading.active_count()
+    work()
+    assert len(os.listdir("/dev/fd")) == before
+    assert threading.active_count() == threads

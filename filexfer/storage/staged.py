@@ -21,9 +21,27 @@ from filexfer.storage.policy import Choice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from filexfer.entry import Entry
     from filexfer.storage.directories import Directory
-    from filexfer.storage.staging import Staging
+    from filexfer.storage.policy import Policy
+
+    class Staging(Protocol):
+        """What an item needs of the staging that it came in by."""
+
+        policy: Policy
+        durability: str
+
+        def find(self, name: str) -> Entry | None:
+            """Return what has the name now."""
+
+        def digest(self, name: str, algorithm: str) -> str:
+            """Return the digest of what is there."""
+
+        def temporary(self) -> str:
+            """Return a temporary name that nothing has."""
+
 
 _TRIES = 100  # how often others may replace the target under our hands
 
