@@ -12,11 +12,14 @@ from filexfer import protocol
 from filexfer.landing import Placement
 from filexfer.parallel import together
 from filexfer.receiver import Receiver
+from filexfer.schema import written_size
 from filexfer.storage.policy import Policy
 from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from filexfer.connection import Connection
     from filexfer.dial import Door
     from filexfer.options import Options
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from filexfer.storage.folder import Folder
     from filexfer.storage.stream import StreamTarget
 
-_NAMES = 40  # asked for in one frame; each may have a thousand bytes
+_NAMES_BYTES = 60_000  # asked for in one frame, as written
 
 
 def get(
@@ -48,9 +51,7 @@ def get(
     held: list[FolderMessage] = []
 
     def receive(each: Connection, share: int, shares: int) -> None:
-        wanted = list(targets)
-        while wanted:
-            names, wanted = wanted[:_NAMES], wanted[_NAMES:]
+        for names in _in_frames(targets):
             each.send(
                 protocol.Get(
                     names=names,
@@ -72,6 +73,20 @@ def get(
     together(door, connection, options, receive)
     with Staging(folder, policy, options.durability) as staging:
         Receiver(connection, staging, report, Placement(targets)).finish_folders(held)
+
+
+def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the names in pieces that fit into a frame each."""
+    piece: list[str] = []
+    size = 0
+    for name in names:
+        written = written_size(name) + 20
+        if piece and size + written > _NAMES_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(name)
+        size += written
+    yield piece
 
 
 def get_stream(

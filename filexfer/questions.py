@@ -13,6 +13,7 @@ from filexfer import protocol
 from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
+from filexfer.schema import written_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Questions:
     def gather(self, offer: Offer) -> bool:
         """Take it into the next question; True if that is full now."""
         self._gathered.append(offer)
-        self._size += _written_size(offer.wire_name) + _written_size(offer.entry.extra) + 80
+        self._size += written_size(offer.wire_name) + written_size(offer.entry.extra) + 80
         return len(self._gathered) >= _ENTRIES_MAX or self._size >= _BYTES_MAX
 
     def ask(self) -> Ask:
@@ -135,8 +136,3 @@ class Questions:
 def _as_on_wire(offer: Offer) -> Entry:
     entry = offer.entry
     return Entry(offer.wire_name, entry.type, entry.size, entry.mtime, entry.mode, entry.extra)
-
-
-def _written_size(text: str) -> int:
-    """Return an upper bound of the bytes that *text* takes in a frame."""
-    return (2 if text.isascii() and text.isprintable() else 6) * len(text)

@@ -271,6 +271,11 @@ def _may_repeat(text: str, count: int) -> bool:
     return " " in text and '" ' in text
 
 
+def written_size(text: str) -> int:
+    """Return an upper bound of the bytes that *text* takes in a message."""
+    return (2 if text.isascii() and text.isprintable() else 6) * len(text)
+
+
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):

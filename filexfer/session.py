@@ -24,6 +24,7 @@ from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS, State
 from filexfer.receiver import Receiver
 from filexfer.report import Report
+from filexfer.schema import written_size
 from filexfer.sender import Sender
 from filexfer.sources import Source, walk
 from filexfer.storage.policy import Policy
@@ -199,7 +200,7 @@ class Session:
         size = 0
         for entry in self._folder.list(message.name, recursive=message.recursive):
             batch.append(entry)
-            size += 80 + 6 * (len(entry.name) + len(entry.extra))
+            size += 80 + written_size(entry.name) + written_size(entry.extra)
             if len(batch) >= _ENTRIES or size >= _ENTRIES_BYTES:
                 self._connection.send(protocol.Entries(entries=batch, more=True))
                 self._connection.flush()
