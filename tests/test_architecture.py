@@ -40,7 +40,6 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split
 TYPES_ONLY = {
     "filexfer",  # the public names, which are loaded when they are first used
     "storage.contract",  # types and nothing else
-    "storage.staged",  # an item knows the staging that it came in by
 }
 
 # These turn values into values: no sockets, threads, clocks or files.

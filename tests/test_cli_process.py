@@ -216,6 +216,8 @@ def wait_gone(port: int) -> None:
             sock = socket.create_connection(("127.0.0.1", port), SECONDS)
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            continue  # it was closed just now
         with sock:  # it came into the queue of a listener that is being closed, or is open yet
             select.select([sock], [], [], 0.01)
 

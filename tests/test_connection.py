@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, both, framed, tcp_pair
 
-from filexfer import Options, errors, protocol
+from filexfer import Options, dial, errors, protocol
 from filexfer import connection as connection_module
 from filexfer.connection import BUFFER, JOIN, QUEUE_MAX, Connection
 from filexfer.errors import (
@@ -887,6 +887,29 @@ def test_interrupt(pair: LinkPair, waiting: str) -> None:
     client.close()
     client.interrupt()
     client.close()
+
+
+def test_a_server_that_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E1: a reset right behind the accept is a lost connection, and its socket is closed."""
+    connect = dial.connect
+    made: list[socket.socket] = []
+
+    def connecting(host: str, port: int, timeout: float) -> socket.socket:
+        made.append(connect(host, port, timeout))
+        far, _ = listener.accept()
+        Raw(far).reset()
+        wait_for(made[0], select.POLLHUP)
+        return made[0]
+
+    monkeypatch.setattr(dial, "connect", connecting)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        door = dial.Door(*listener.getsockname()[:2], timeout=SECONDS)
+        try:
+            with pytest.raises(ConnectionLost):
+                door.open()
+            assert made[0].fileno() == -1
+        finally:
+            made[0].close()
 
 
 # TLS with whoever calls

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SECONDS, Served, leftovers, tree_state
+from test_storage_reading import powerless
 
 from filexfer import Client, ConnectionLost, Options, Report, Server, client, window
 from filexfer.protocol import PLAIN_MAX
@@ -326,6 +327,34 @@ def test_what_was_there_before_is_counted_as_skipped(route: Route) -> None:
         assert (report.files, report.skipped) == (COUNT - len(already), len(already)), count
         assert report.skipped_bytes == sum(already.values())
         assert report.bytes == SIZE - sum(already.values())
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("count", [60_000, 110_000])
+def test_folders_that_are_read_only_do_not_stop_a_second_try(
+    serve: Serve, tmp_path: Path, way: str, jobs: int, count: int
+) -> None:
+    """They get their modes when they are complete, not when a connection breaks."""
+    with powerless():
+        route = Route(way, serve(), tmp_path / "local")
+        folders = (route.source / "tree" / "d" / "e", route.source / "tree" / "d")
+        for folder in folders:
+            for number in range(6):
+                lay(folder / f"{number}", bytes(10_000))
+        for folder in folders:
+            os.chmod(folder, 0o555)
+        route.proxy.arm(UP if route.is_up else DOWN, count, "finish")
+        report = route.send("tree", jobs=jobs)
+        route.settle()
+        found = tree_state(route.target)
+        expected = tree_state(route.source)
+        route.close()
+        for top in (route.source, route.target):
+            for path, _, _ in os.walk(top):
+                os.chmod(path, 0o755)  # so that anybody can clean up
+    assert [str(error) for error in report.failures] == []
+    assert found == expected
 
 
 # How often it is tried

@@ -61,8 +61,6 @@ class Upload:
         """Wait for the end of the connection; tell whether it came without an answer."""
         try:
             return self.peer.reply() is None
-        except ConnectionResetError:
-            return True
         finally:
             self.peer.close()
 

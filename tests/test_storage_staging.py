@@ -710,7 +710,7 @@ def test_nothing_stays_open(folder: Folder) -> None:
     with Staging(folder, Policy(), "none") as begun:
         for number in range(200):
             begun.small(file(f"{number}/file"), b"").publish()
-            begun.make_folder(Entry(f"{number}", FOLDER)).publish()
+            begun.make_folder(Entry(f"{number}", FOLDER, mode=0o755)).publish()
             begun.begin(file(f"{number}/other")).discard()
         begun.find("1/file")
         begun.judge(file("1/file"), lambda: None)

@@ -52,7 +52,15 @@ def workers_of(service: Service, count: int) -> set[int]:
 def kill(pids: set[int]) -> None:
     """End processes in the hard way."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        send(pid, signal.SIGKILL)
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process, if it is still there."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # its parent was quicker
 
 
 class Relay:
@@ -220,10 +228,7 @@ def signal_all(service: Service, number: int) -> None:
     """Send a signal to the parent and to all workers, as service managers do."""
     workers = workers_of(service, 2)
     for pid in (service.process.pid, *workers):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass  # the parent was quick
+        send(pid, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
