@@ -57,7 +57,11 @@ class Door:
 
         """
         sock = connect(self.host, self.port, self.timeout)
-        address = str(sock.getpeername()[0])
+        try:
+            address = str(sock.getpeername()[0])
+        except OSError as error:  # it went as it came
+            sock.close()
+            raise ConnectionLost(f"{self} closed the connection at once") from error
         if not (self.tls or self.insecure or is_loopback(address)):
             sock.close()
             raise TrustError(

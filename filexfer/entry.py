@@ -11,8 +11,6 @@ LINK = "link"
 SPECIAL = "special"  # pipes, sockets, devices: named in listings, never transferred
 TYPES = (FILE, FOLDER, LINK, SPECIAL)
 
-_COARSEST = 2_000_000_000  # nanoseconds; FAT keeps even seconds
-
 
 class Entry:
     """What is known of a name without opening it.
@@ -62,12 +60,13 @@ FIELDS = ("name", "type", "size", "mtime", "mode", "extra")
 def same_time(one: int, other: int) -> bool:
     """Tell whether two modification times are equal at the coarser one's resolution.
 
-    A file system keeps nanoseconds, microseconds, seconds or (FAT) even seconds; a time that
-    is a whole multiple of one of these may have been cut there.
+    A file system keeps nanoseconds, microseconds, milliseconds or seconds; a time that is a whole
+    multiple of one of these may have been cut there. (FAT keeps even seconds; that is not
+    guessed from a time, since every second whole second is one. Digests settle it.)
     """
     if one == other:
         return True
-    for step in (1_000, 1_000_000, 1_000_000_000, _COARSEST):
+    for step in (1_000, 1_000_000, 1_000_000_000):
         if (one % step == 0 or other % step == 0) and one // step == other // step:
             return True
     return False

@@ -107,6 +107,9 @@ class Receiver:
                 self._takers[type(message)](message)
         except BaseException:
             self._exchange = False
+            for _, folder in self._open_folders:
+                folder.discard()  # more is to come in; a second try finishes them
+            self._open_folders.clear()
             self._publish_the_rest()
             raise
         self._tell()
@@ -257,8 +260,9 @@ class Receiver:
         if self.held_folders is None:
             self._open_folders.append((message.name, finish))
         else:
-            self.held_folders.append(message)
             finish.discard()
+            if not message.again:
+                self.held_folders.append(message)
 
     def _take_link(self, message: Link) -> None:
         self._item += 1

@@ -267,6 +267,7 @@ class Sender:
 
     def _send_hole(self, size: int, made: hashing.Hash) -> None:
         self._connection.post(LENGTH.pack(HOLE | size))
+        self._connection.flush()  # the next may take a while
         self._report.move(size)
         while size:
             piece = min(size, len(_ZEROS))
@@ -295,6 +296,7 @@ class Sender:
         """Name the folder that *offer* lies in, which perhaps no connection has done yet."""
         folder = self._folder_of(offer)
         if folder:
+            folder.entry.mode |= 0o700  # others are still to write in it
             self._send_folder(folder, again=True)
             self._folder = folder.wire_name
 

@@ -33,6 +33,8 @@ CONNECTIONS_MAX = 1024  # of one process
 GRACE_SECONDS = 30.0
 # The machine is short of something; it passes.
 _OVERLOAD = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# Of one connection only; accept(2) of Linux passes on what happened to it.
+_OF_ONE = {errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 _OVERLOAD_PAUSE = 0.1  # seconds
 
 logger = logging.getLogger("filexfer")
@@ -188,6 +190,8 @@ class Server:
         except (BlockingIOError, ConnectionAbortedError):
             return  # a sibling process was faster, or the client has gone
         except OSError as error:
+            if error.errno in _OF_ONE:
+                return
             if error.errno not in _OVERLOAD:
                 raise
             logger.warning("cannot accept a connection: %s", error.strerror)

@@ -58,7 +58,7 @@ def test_types() -> None:
         (NOW // 1000 * 1000, True),  # a file system that keeps microseconds
         (NOW // 10**6 * 10**6, True),  # milliseconds
         (NOW // SECOND * SECOND, True),  # seconds
-        (NOW // (2 * SECOND) * 2 * SECOND, True),  # even seconds
+        (NOW // (2 * SECOND) * 2 * SECOND, False),  # even seconds: half of all whole ones
         (NOW // 1000 * 1000 + 1000, False),
         (NOW // SECOND * SECOND + SECOND, False),
         (NOW // (2 * SECOND) * 2 * SECOND + 2 * SECOND, False),
@@ -73,7 +73,7 @@ def test_same_time(other: int, same: bool) -> None:
     assert same_time(other, NOW) is same
 
 
-@given(times, st.sampled_from([1, 10**3, 10**6, SECOND, 2 * SECOND]))
+@given(times, st.sampled_from([1, 10**3, 10**6, SECOND]))
 def test_a_time_that_was_cut(time: int, step: int) -> None:
     """A time and what a file system kept of it are the same."""
     assert same_time(time, time // step * step)

@@ -117,7 +117,10 @@ class Group:
             self.publisher.add(self.staged(name))
 
     def refused(self) -> dict[str, str]:
-        return {name: found.error.code for name, found in self.settled.items() if found.error}
+        """Return the codes of what failed, by the names in the failures."""
+        return {
+            found.error.name: found.error.code for found in self.settled.values() if found.error
+        }
 
 
 @pytest.fixture

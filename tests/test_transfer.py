@@ -36,6 +36,7 @@ from filexfer.errors import Code
 from filexfer.hashing import ALGORITHMS
 from filexfer.names import derived
 from filexfer.protocol import PART_MAX, PLAIN_MAX
+from filexfer.storage import system
 from filexfer.storage.reading import LargeFile, Reading
 
 if TYPE_CHECKING:
@@ -801,6 +802,34 @@ def test_f5_a_disk_without_room_for_more_names(
     assert report.failed + report.files == 100
     assert len(os.listdir(route.target / "tree")) == report.files
     assert route.client.stat("") is not None
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_f6_a_disk_that_cannot_make_files_durable_fails_them(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Nobody is told that they are there, each is named, and nothing of them is left."""
+    route = Route(way, serve(durability="batch"), tmp_path / "local")
+    names = ("small", "d/small", "d/e/large")
+    for name in names:
+        lay(route.source / "tree" / name, bytes(PLAIN_MAX + 1 if name.endswith("large") else 4))
+    flushes: list[int] = []
+
+    def failing(_: int) -> bool:
+        flushes.append(1)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(system, "has_file_system_flush", lambda: True)
+        patch.setattr(system, "flush_file_system", failing)
+        report = route.send("tree", durability="batch")
+    assert flushes == [1]
+    assert report.files == 0
+    told = {error.name: error.code for error in report.failures if error.code == Code.IO_ERROR}
+    assert set(told) >= {f"tree/{name}" for name in names}
+    assert {entry[0] for entry in tree_state(route.target).values()} <= {"folder"}
+    assert route.send("tree", durability="batch").files == 3
+    assert tree_state(route.target) == tree_state(route.source)
 
 
 LIMITED = """

@@ -31,7 +31,6 @@ from time import monotonic
 
 from filexfer.errors import FileError
 from filexfer.storage import system
-from filexfer.storage.policy import Choice
 from filexfer.storage.staged import Result
 
 TYPE_CHECKING = False
@@ -76,7 +75,7 @@ class Publisher:
     def add(self, item: Item) -> None:
         """Take an item; it may be settled before this returns."""
         if self._broken:
-            self._fail(item)
+            self._fail(item, self._broken)
         elif not self._grouped:
             self._settle(item, item.publish())
         else:
@@ -148,9 +147,9 @@ class Publisher:
             self._broken = FileError.from_os(error, "")
             for item, _ in named:  # published, but perhaps not for good
                 item.release()
-                self._settle(item, Result(Choice.REFUSE, self._broken))
+                self._settle(item, _failed(item, self._broken))
             for item in (*flushed, *self._gathering):
-                self._fail(item)
+                self._fail(item, self._broken)
             self._gathering = []
             return
         for item, result in named:
@@ -160,9 +159,9 @@ class Publisher:
             item.hold()  # the next flush needs its folder open
             self._named.append((item, item.publish()))
 
-    def _fail(self, item: Item) -> None:
+    def _fail(self, item: Item, error: FileError) -> None:
         item.discard()
-        self._settle(item, Result(Choice.REFUSE, self._broken))
+        self._settle(item, _failed(item, error))
 
 
 class _Flush:
@@ -199,3 +198,8 @@ class _Flush:
                 system.flush_descriptor(fd)
         except OSError as error:
             self._error = error
+
+
+def _failed(item: Item, error: FileError) -> Result:
+    """Return the result of an item that fails with its group."""
+    return Result.failure(error.code, item.entry.name, error.text)

@@ -5,6 +5,7 @@ This module must not know who asks, or what becomes of the bytes.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -292,7 +293,12 @@ def _entry_in(folder: Directory, name: str, part: str) -> Entry:
     status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
     entry = _entry(name, status)
     if entry.type == LINK:
-        entry.extra = os.readlink(part, dir_fd=folder.fd)
+        try:
+            entry.extra = os.readlink(part, dir_fd=folder.fd)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise FileNotFoundError(errno.ENOENT, "changed") from error  # no link any more
     return entry
 
 
