@@ -772,12 +772,15 @@ def test_c25_a_file_cannot_be_there_before_its_last_byte(tmp_path: Path) -> None
         until(peer, "put", "nothing")
         peer.reply()
         peer.frame({"kind": "done", "count": 1})
-        silent(peer)
+        ended.wait(20)  # nothing more is read, so that all of it cannot be sent
+
+    ended = threading.Event()
 
     with hostile(act) as client:
         client._door.timeout = 0.3
         with pytest.raises((ProtocolError, TimedOut)):
             client.put([tmp_path / "a"], "x", ONCE, report)
+        ended.set()
     assert report.files == 0
 
 
