@@ -75,7 +75,7 @@ from __future__ import annotations
 from enum import Enum
 
 from filexfer import framing, header, schema
-from filexfer.errors import Code, ProtocolError
+from filexfer.errors import Code, ProtocolError, UsageError
 from filexfer.schema import Message, SchemaError
 
 TYPE_CHECKING = False
@@ -344,11 +344,19 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
 
 
 def encode(message: Message) -> bytes:
-    """Return *message* as a frame; ProtocolError if it does not fit into one."""
-    header = message.write()
-    if len(header) > FRAME_MAX:
-        raise ProtocolError(f"a {message.kind} frame of {len(header)} bytes is too long")
-    return framing.pack(header)
+    """Return *message* as a frame.
+
+    Raises:
+        ProtocolError: if it does not fit; UsageError: if a name is none (half a surrogate pair).
+
+    """
+    try:
+        written = message.write()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"no file can have this name: {error.object!r}") from None
+    if len(written) > FRAME_MAX:
+        raise ProtocolError(f"a {message.kind} frame of {len(written)} bytes is too long")
+    return framing.pack(written)
 
 
 def file_frame(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:

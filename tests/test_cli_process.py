@@ -466,6 +466,38 @@ def _contents(folder: Path, name: bytes) -> bytes:
         return file.read()
 
 
+LIBRARY = """
+import os, sys
+from filexfer import Client, FilexferError, Server
+
+try:
+    with Server("in", durability="none") as server, Client(server.host, server.port) as client:
+        report = client.put([os.fsdecode("你好".encode())])
+        print(report.files, report.failed)
+except FilexferError as error:
+    print(error)
+"""
+
+
+def test_library_without_utf8(tmp_path: Path) -> None:
+    """In a program whose names are not UTF-8 the library stores a name or says why not."""
+    (tmp_path / "你好").write_text("x")
+    (tmp_path / "in").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", LIBRARY],
+        cwd=tmp_path,
+        env=environment(**LOCALES["ASCII"]),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert result.stdout
+    assert "fault in filexfer" not in result.stderr
+    assert "a fault" not in result.stdout
+    assert os.listdir(tmp_path / "in") in ([], ["你好"])
+
+
 def test_odd_names_in_errors(odd: Path, service: Service) -> None:
     """A name in an error or a summary is escaped, and stays in its line."""
     missing = os.path.join(os.fsencode(odd), b"no\x1b[2J\nsuch\xff")

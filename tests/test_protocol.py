@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from filexfer import framing, header, protocol, schema
 from filexfer.entry import TYPES, Entry
-from filexfer.errors import Code, ProtocolError
+from filexfer.errors import Code, ProtocolError, UsageError
 from filexfer.hashing import ALGORITHMS
 from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State, decode, encode
 
@@ -630,3 +630,9 @@ def test_one_byte_changed(case: tuple[str, Message], data: st.DataObject) -> Non
 def test_states_have_words() -> None:
     """Each state says what is waited for, for the error that names it."""
     assert len({state.value for state in State}) == len(State)
+
+
+def test_a_name_that_no_system_has() -> None:
+    """Half a surrogate pair is the caller's mistake, and told as such."""
+    with pytest.raises(UsageError, match="no file can have this name"):
+        encode(protocol.Stat(name="a\ud800"))
