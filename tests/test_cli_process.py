@@ -472,7 +472,7 @@ from filexfer import Client, FilexferError, Server
 
 try:
     with Server("in", durability="none") as server, Client(server.host, server.port) as client:
-        report = client.put([os.fsdecode("你好".encode())])
+        report = client.put([os.fsdecode("\\u4f60\\u597d".encode())])
         print(report.files, report.failed)
 except FilexferError as error:
     print(error)

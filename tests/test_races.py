@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Serve = Callable[..., Served]
 
-SECONDS = float(os.environ.get("FILEXFER_RACE_SECONDS", "1"))
+SECONDS = float(os.environ.get("FILEXFER_RACE_SECONDS", "0.7"))
 FORCE = Options(if_exists="overwrite", durability="none")
 OUTSIDE = {b"do not touch", b"do not read"}  # what is in the canary's files
 _EXCHANGE = 2  # RENAME_EXCHANGE of <linux/fs.h>

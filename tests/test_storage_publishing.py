@@ -316,6 +316,8 @@ def test_a_full_group_waits_for_the_flush_that_runs(
     group: Group, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So memory and open folders stay bounded; the peer hears of us once a second."""
+    wait = publishing._Flush.wait
+    monkeypatch.setattr(publishing._Flush, "wait", lambda self, seconds: wait(self, seconds / 50))
     monkeypatch.setattr(publishing, "GROUP_ITEMS", 2)
     disk.hold()
     group.add("a", "b")

@@ -112,6 +112,8 @@ class Staged:
             return Result(Choice.REFUSE, error)
         except OSError as error:
             return Result(Choice.REFUSE, FileError.from_os(error, self.entry.name))
+        except UnicodeEncodeError:
+            return self._failure(Code.BAD_NAME, "this system cannot write the name")
         return result
 
     def discard(self) -> None:
