@@ -48,7 +48,7 @@ def get(
     """
     policy = Policy(options.if_exists, checksum=options.checksum)
     fresh = all(local and folder.find(local) is None for local in targets.values())
-    held: list[FolderMessage] = []
+    held: dict[str, FolderMessage] = {}
 
     def receive(each: Connection, share: int, shares: int) -> None:
         for names in _in_frames(targets):
@@ -72,7 +72,7 @@ def get(
         return
     together(door, connection, options, receive)
     with Staging(folder, policy, options.durability) as staging:
-        Receiver(connection, staging, report, Placement(targets)).finish_folders(held)
+        Receiver(connection, staging, report, Placement(targets)).finish_folders(held.values())
 
 
 def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:

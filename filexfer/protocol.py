@@ -178,13 +178,14 @@ class File(Message, kind="file"):
 class Folder(Message, kind="folder"):
     """Sender: a folder; mode and time are set after what lies in it.
 
-    With *again* it was named before, here or on another connection.
+    *again*: it was named before. *shared*: others fill it too; it is named again at the end.
     """
 
     name: Name
     mtime: Time = 0
     mode: Mode = 0o777
     again: Flag = False
+    shared: Flag = False
 
 
 class Link(Message, kind="link"):
@@ -346,9 +347,7 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
 def encode(message: Message) -> bytes:
     """Return *message* as a frame.
 
-    Raises:
-        ProtocolError: if it does not fit; UsageError: if a name is none (half a surrogate pair).
-
+    Raises ProtocolError if it does not fit, UsageError if a name is half a surrogate pair.
     """
     try:
         written = message.write()

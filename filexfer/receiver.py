@@ -24,7 +24,7 @@ from filexfer.storage.staging import entry_of_file, entry_of_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from filexfer.connection import Connection
     from filexfer.protocol import Ask, File, Folder, Link, Unsent
@@ -82,7 +82,9 @@ class Receiver:
         self._publisher = Publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._item = 0  # the number of the last item that came
-        self.held_folders: list[Folder] | None = None  # if set, folders are finished by the caller
+        self.held_folders: dict[str, Folder] | None = (
+            None  # if set, folders are finished by the caller
+        )
         self._told_received = self._told_done = 0
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
@@ -119,11 +121,11 @@ class Receiver:
         self._connection.send(protocol.End())
         self._connection.flush()
 
-    def finish_folders(self, messages: list[Folder]) -> None:
+    def finish_folders(self, messages: Iterable[Folder]) -> None:
         """Give folders their modes and times that were made without."""
         self._exchange = False
         for message in messages:
-            message.again = True
+            message.again, message.shared = True, False
             self._take_folder(message)
         self._publish_the_rest()
 
@@ -248,21 +250,22 @@ class Receiver:
         self._item += 1
         name = self._place(message.name)
         self._leave_folders(message.name)
+        is_new = not (message.again or message.shared)
         try:
             entry = Entry(name, FOLDER, 0, message.mtime, message.mode)
-            finish = self._staging.make_folder(entry, is_shared=message.again)
+            finish = self._staging.make_folder(entry, is_shared=not is_new)
         except FileError as error:
-            if not message.again:
+            if is_new:
                 self._fail(error)
             return
-        if not message.again:
+        if is_new:
             self._report.add_folder()
-        if self.held_folders is None:
-            self._open_folders.append((message.name, finish))
-        else:
+        if self.held_folders is not None:
+            self.held_folders[message.name] = message
+        if message.shared or self.held_folders is not None:
             finish.discard()
-            if not message.again:
-                self.held_folders.append(message)
+        else:
+            self._open_folders.append((message.name, finish))
 
     def _take_link(self, message: Link) -> None:
         self._item += 1

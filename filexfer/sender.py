@@ -171,15 +171,17 @@ class Sender:
         )
         self._connection.send(self._questions.ask_again(offer))
 
-    def _send_folder(self, offer: Offer, *, again: bool = False) -> None:
+    def _send_folder(self, offer: Offer, *, again: bool = False, shared: bool = False) -> None:
         entry = offer.entry
         self._enter_folder_of(offer)
         self._folders.append(offer.wire_name)
-        self._window.open(None if again else offer, 0)
-        if not again:
+        self._window.open(None if again or shared else offer, 0)
+        if not (again or shared):
             self._report.add_folder()
         self._connection.send(
-            protocol.Folder(name=offer.wire_name, mtime=entry.mtime, mode=entry.mode, again=again)
+            protocol.Folder(
+                name=offer.wire_name, mtime=entry.mtime, mode=entry.mode, again=again, shared=shared
+            )
         )
 
     def _send_link(self, offer: Offer) -> None:
@@ -296,8 +298,7 @@ class Sender:
         """Name the folder that *offer* lies in, which perhaps no connection has done yet."""
         folder = self._folder_of(offer)
         if folder:
-            folder.entry.mode |= 0o700  # others are still to write in it
-            self._send_folder(folder, again=True)
+            self._send_folder(folder, shared=True)
             self._folder = folder.wire_name
 
     def _finish_late_folders(self) -> None:

@@ -66,8 +66,8 @@ MESSAGES: list[tuple[str, Message]] = [
         protocol.File(name="a", algorithm="blake2b", sparse=True),
     ),
     (
-        '{"kind":"folder","name":"a","mtime":5,"mode":448,"again":true}',
-        protocol.Folder(name="a", mtime=5, mode=0o700, again=True),
+        '{"kind":"folder","name":"a","mtime":5,"mode":448,"again":true,"shared":true}',
+        protocol.Folder(name="a", mtime=5, mode=0o700, again=True, shared=True),
     ),
     (
         '{"kind":"link","name":{"raw":"Yf8="},"target":"..","mtime":5}',

@@ -97,7 +97,8 @@ class Directory:
             except FileExistsError:
                 fd = os.open(self._part, FLAGS, dir_fd=above.fd)
                 self.hidden_fd, self.fd = self.fd, fd
-                self.made = self.claimed = False
+                self.made = False
+                self.claim()  # what comes over has temporary names there
                 self._left_in = above  # needed until the hidden one is removed
                 above.users += 1
         self._above = None
