@@ -10,7 +10,7 @@ import time
 
 from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
-from filexfer.dial import Door
+from filexfer.dial import Door, pause_before
 from filexfer.entry import FOLDER
 from filexfer.errors import (
     Code,
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
-LONGEST_PAUSE = 30.0
-
 
 class Client:
     """A server, seen from the client; a context manager, for one thread.
@@ -68,6 +65,7 @@ class Client:
     ) -> None:
         self._door = Door(host, port, timeout=timeout, tls=tls, insecure=insecure)
         self._connection: Connection | None = None
+        self._is_interrupted = False
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +83,18 @@ class Client:
             except FilexferError:
                 pass  # it is gone already
             connection.close()
+
+    def interrupt(self) -> bool:
+        """From a signal handler or another thread: cut the connection, and open no other.
+
+        Returns:
+            Whether there was one. What waits for it raises ConnectionLost.
+
+        """
+        self._is_interrupted = True
+        if self._connection:
+            self._connection.interrupt()
+        return self._connection is not None
 
     def url(self, name: str, *, is_folder: bool = False) -> str:
         """Return the address of *name* on the server."""
@@ -362,27 +372,20 @@ class Client:
             except ConnectionLost:
                 self._drop()
                 tries = 1 if report.files > before else tries + 1
-                if not was_open or not may_retry() or tries > options.retries:
+                is_enough = self._is_interrupted or tries > options.retries
+                if not was_open or is_enough or not may_retry():
                     raise
                 report.restart()
             except BaseException as error:
                 if isinstance(error, NetworkError) or not isinstance(error, FileError):
                     self._drop()
                 raise
-            time.sleep(_pause(tries))
+            time.sleep(pause_before(tries))
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection:
             connection.close()
-
-
-def _pause(tries: int) -> float:
-    """Return the seconds before the next try, spread so that clients do not come all at once."""
-    from random import uniform  # noqa: PLC0415 - seldom needed
-
-    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
-    return longest * uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def _known(connection: Connection, names: list[str]) -> dict[str, Entry | None]:

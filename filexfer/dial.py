@@ -18,6 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
 
+FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
+LONGEST_PAUSE = 30.0
+
 
 class Door:
     """Where a server is and how to come in.
@@ -114,3 +117,11 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     except (OSError, UnicodeError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConnectionLost(f"cannot connect to {shown(host)} port {port}: {reason}") from error
+
+
+def pause_before(tries: int) -> float:
+    """Return the seconds before the next try, spread so that clients do not come all at once."""
+    from random import uniform  # noqa: PLC0415 - seldom needed
+
+    longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (tries - 1))
+    return longest * uniform(0.5, 1.0)  # noqa: S311 - no secret

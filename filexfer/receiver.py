@@ -110,8 +110,7 @@ class Receiver:
         except BaseException:
             self._exchange = False
             for _, folder in self._open_folders:
-                folder.discard()  # more is to come in; a second try finishes them
-            self._open_folders.clear()
+                folder.entry.mode |= 0o700  # a second try is to write in it
             self._publish_the_rest()
             raise
         self._tell()

@@ -358,6 +358,22 @@ def test_c14_no_more_is_read_than_was_announced(into: Path, head: bytes) -> None
     assert [path.read_bytes() for path in into.iterdir()] in ([], [b"0123456789"])
 
 
+@pytest.mark.parametrize("what", ["parts", "holes"])
+def test_c14_a_body_longer_than_announced_is_not_read_to_its_end(into: Path, what: str) -> None:
+    """However well it ends."""
+    size = 8 << 20
+    part = struct.pack("!I", PART_MAX) + bytes(PART_MAX)
+    pieces = (
+        [part] * (size // PART_MAX) if what == "parts" else [struct.pack("!I", size + (1 << 31))]
+    )
+    head = framed({"kind": "file", "name": "a", "size": 10, "algorithm": "md5", "sparse": True})
+    tail = bytes(4) + framed({"kind": "trailer", "hash": md5(bytes(size))})
+    longer = pytest.raises(ProtocolError, match="longer")
+    with hostile(sends(head, *pieces, tail)) as client, longer:
+        get(client, "a", into)
+    assert os.listdir(into) == []
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -788,7 +804,7 @@ def test_c26_without_a_confirmation_a_file_is_sent_again_and_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was there all along: the second try asks, and counts it once."""
-    monkeypatch.setattr("filexfer.client.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("filexfer.dial.FIRST_PAUSE", 0.0)
     (tmp_path / "a").write_bytes(b"data")
     asked: list[dict[str, Any]] = []
 

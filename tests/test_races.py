@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import Served, tree_state
 
-from filexfer import FileError, Options, Report
+from filexfer import FileError, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def swap(one: Path, other: Path) -> None:
 
 @contextmanager
 def flipping(folder: Path, canary: Path) -> Iterator[None]:
-    """Let *folder* be now itself, now a link to the canary."""
+    """Let a folder or file be now itself, now a link to the canary or to a file in it."""
     link = folder.with_name(folder.name + "-other")
     link.symlink_to(canary)
     swap(folder, link)
@@ -89,6 +89,7 @@ def lay_tree(top: Path) -> None:
     lay(top / "dir" / "precious")
     lay(top / "dir" / "sub" / "secret")
     lay(top / "dir" / "sub" / "large", b"ours" * 100_000)
+    lay(top / "leaf")
 
 
 def bytes_in(top: Path) -> set[object]:
@@ -160,26 +161,29 @@ def test_d3_removals_in_a_folder_that_flips(serve: Serve, canary: Path) -> None:
     os.close(inside)
 
 
-def test_d4_uploads_from_a_folder_that_flips(served: Served, tmp_path: Path, canary: Path) -> None:
+def test_d4_uploads_from_a_folder_and_a_file_that_flip(
+    served: Served, tmp_path: Path, canary: Path
+) -> None:
     """What lies outside is not sent."""
-    lay_tree(tmp_path / "local")
+    local = tmp_path / "local"
+    lay_tree(local)
     client = served.client()
-    with flipping(tmp_path / "local" / "dir", canary):
+    with flipping(local / "dir", canary), flipping(local / "leaf", canary / "precious"):
         for turn in until_the_time_is_up():
-            client.put([tmp_path / "local"], f"{turn}/", FORCE)
+            client.put([local], f"{turn}/", FORCE)
     assert not bytes_in(served.folder) & OUTSIDE
 
 
-def test_d4_downloads_from_a_folder_that_flips(
+def test_d4_downloads_from_a_folder_and_a_file_that_flip(
     served: Served, tmp_path: Path, canary: Path
 ) -> None:
-    lay_tree(served.folder)
+    top = served.folder
+    lay_tree(top)
     client = served.client()
-    with flipping(served.folder / "dir", canary):
+    with flipping(top / "dir", canary), flipping(top / "leaf", canary / "precious"):
         for turn in until_the_time_is_up():
-            report = Report()
             try:
-                client.get(["dir", "dir/precious"], tmp_path / "got" / f"{turn}", FORCE, report)
+                client.get(["dir", "leaf", "dir/precious"], tmp_path / "got" / f"{turn}", FORCE)
             except FileError:
                 continue  # the first look met the link
     assert not bytes_in(tmp_path / "got") & OUTSIDE

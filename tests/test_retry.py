@@ -14,7 +14,7 @@ import pytest
 from conftest import SECONDS, Served, leftovers, tree_state
 from test_storage_reading import powerless
 
-from filexfer import Client, ConnectionLost, Options, Report, Server, client, window
+from filexfer import Client, ConnectionLost, Options, Report, Server, dial, window
 from filexfer.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
@@ -29,11 +29,22 @@ TIME = 1_700_000_000_123_456_789
 UP, DOWN = 0, 1  # towards the server, towards the client
 
 
+class Pauses(list[float]):
+    """Instead of the pauses before further tries: keeps them, and does something else."""
+
+    def __init__(self) -> None:
+        self.on_pause: Callable[[], object] = lambda: None
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+        self.on_pause()
+
+
 @pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let nobody wait before another try; keep what would have been waited."""
-    found: list[float] = []
-    monkeypatch.setattr(time, "sleep", found.append)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    """Let nobody wait before another try."""
+    found = Pauses()
+    monkeypatch.setattr(time, "sleep", found)
     return found
 
 
@@ -194,12 +205,16 @@ class Route:
             return self.client.put([self.source / name], to, options, report)
         return self.client.get([name], f"{self.target}/{to}", options, report)
 
-    def settle(self) -> None:
+    def wait_for_sessions(self) -> None:
         """Wait until no session works on what came before its connection broke."""
-        self.client.close()
         for thread in list(self.served.server._sessions.values()):
             thread.join(SECONDS)
             assert not thread.is_alive()
+
+    def settle(self) -> None:
+        """Wait for the end of all that was begun."""
+        self.client.close()
+        self.wait_for_sessions()
         self.client.stat("")
 
     def close(self) -> None:
@@ -284,8 +299,9 @@ every_cut = pytest.mark.parametrize(
 
 @every_cut
 def test_e1_e2_a_tree_arrives_over_connections_that_break(
-    route: Route, way: int, how: str, jobs: int
+    route: Route, pauses: Pauses, way: int, how: str, jobs: int
 ) -> None:
+    pauses.on_pause = route.wait_for_sessions
     cut_everywhere(route, way, how, jobs)
 
 
@@ -293,14 +309,36 @@ def test_e1_e2_a_tree_arrives_over_connections_that_break(
 @pytest.mark.timeout(300)
 @every_cut
 def test_e1_e2_the_same_at_every_byte_near_the_ends(
-    route: Route, way: int, how: str, jobs: int
+    route: Route, pauses: Pauses, way: int, how: str, jobs: int
 ) -> None:
+    pauses.on_pause = route.wait_for_sessions
     cut_everywhere(route, way, how, jobs, fine=True)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_session_that_still_works_on_what_came_before_the_cut_does_no_harm(
+    route: Route, jobs: int
+) -> None:
+    """The next try may be faster; only the times of folders then depend on who comes last."""
+    lay_tree(route.source / "tree")
+    for count in range(200, SIZE, SIZE // 20):
+        route.proxy.arm(UP if route.is_up else DOWN, count, "finish")
+        check(route.send("tree", f"{count}/", jobs=jobs))
+        assert not route.proxy.disarm()
+        route.settle()
+        found, expected = (
+            {name: each for name, each in tree_state(top).items() if each[0] != "folder"}
+            for top in (route.target / f"{count}" / "tree", route.source / "tree")
+        )
+        assert found == expected
+
+
 @pytest.mark.parametrize("durability", ["batch", "file"])
-def test_e1_also_with_durable_files(serve: Serve, tmp_path: Path, durability: str) -> None:
+def test_e1_also_with_durable_files(
+    serve: Serve, tmp_path: Path, pauses: Pauses, durability: str
+) -> None:
     route = Route("up", serve(durability=durability), tmp_path / "local")
+    pauses.on_pause = route.wait_for_sessions
     lay_tree(route.source / "tree")
     for count in (200, PLAIN_MAX, SIZE):
         route.proxy.arm(UP, count, "reset")
@@ -360,7 +398,28 @@ def test_folders_that_are_read_only_do_not_stop_a_second_try(
 # How often it is tried
 
 
-def test_a_first_connection_that_is_refused_is_told_at_once(pauses: list[float]) -> None:
+def test_a_second_try_asks_before_it_sends(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has arrived does not travel twice."""
+    monkeypatch.setattr(window, "ITEMS_MAX", 1)
+    size = 4 * PLAIN_MAX
+    for name in "ab":
+        lay(route.source / "tree" / name, os.urandom(size))
+    cut: list[str] = []
+
+    def cut_once(name: str, *_: object) -> None:
+        if not cut:
+            route.proxy.cut()
+            cut.append(name)
+
+    before = sum(route.proxy.passed)
+    report = route.send("tree", report=Report(on_file=cut_once))
+    assert len(cut) == 1
+    assert (report.files, report.bytes) == (2, 2 * size)
+    if route.is_up:  # on the way down the second file may have been on its way before the cut
+        assert sum(route.proxy.passed) - before < 3 * size
+
+
+def test_a_first_connection_that_is_refused_is_told_at_once(pauses: Pauses) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with Client("127.0.0.1", port) as client, pytest.raises(ConnectionLost, match="refused"):
@@ -370,7 +429,7 @@ def test_a_first_connection_that_is_refused_is_told_at_once(pauses: list[float])
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_without_a_new_file_it_is_tried_so_often(
-    route: Route, pauses: list[float], retries: int
+    route: Route, pauses: Pauses, retries: int
 ) -> None:
     """With a pause before each further try, longer each time."""
     lay(route.source / "tree" / "large", bytes(3 * PLAIN_MAX))
@@ -384,7 +443,7 @@ def test_without_a_new_file_it_is_tried_so_often(
     assert route.proxy.connections - before == retries
     assert len(pauses) == retries
     for number, pause in enumerate(pauses):
-        longest = client.FIRST_PAUSE * 2**number
+        longest = dial.FIRST_PAUSE * 2**number
         assert longest / 2 <= pause <= longest
 
 
@@ -412,9 +471,7 @@ def test_tries_that_bring_a_new_file_do_not_count(
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_a_server_that_stays_away_is_given_up(
-    route: Route, pauses: list[float], retries: int
-) -> None:
+def test_a_server_that_stays_away_is_given_up(route: Route, pauses: Pauses, retries: int) -> None:
     lay_tree(route.source / "tree")
 
     def stop(_: str, result: str, __: int) -> None:
@@ -482,7 +539,7 @@ def test_every_request_is_tried_again_on_a_connection_that_died_meanwhile(
 # Streams
 
 
-def test_a_stream_that_was_read_is_not_tried_again(served: Served, pauses: list[float]) -> None:
+def test_a_stream_that_was_read_is_not_tried_again(served: Served, pauses: Pauses) -> None:
     proxy = Proxy(served.server.port)
     reading, writing = os.pipe()
     thread = threading.Thread(target=_write, args=(writing, bytes(1 << 20)))

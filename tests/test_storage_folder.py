@@ -267,6 +267,26 @@ def test_nothing_is_removed_through_a_link(folder: Folder, top: Path, tmp_path: 
     assert os.listdir(tmp_path / "outside") == ["precious"]
 
 
+def test_d3_a_folder_that_becomes_a_link_while_it_is_removed_is_not_followed(
+    folder: Folder, top: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must change between two system calls, which only a stand-in can arrange."""
+    (top / "sub").mkdir()
+    status_of = os.stat
+
+    def changing(path: str | int, **how: int | bool) -> os.stat_result:
+        status = status_of(path, **how)  # type: ignore[arg-type] # it passes on what it got
+        if path == "sub":
+            (top / "sub").rename(top / "away")
+            (top / "sub").symlink_to(canary)
+        return status
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", changing)
+        assert refusal(folder.remove, "sub", recursive=True) == Code.NOT_A_FOLDER
+    assert sorted(os.listdir(top)) == ["away", "sub"]
+
+
 def deep(top: Path, depth: int) -> None:
     """Make folders in folders."""
     fd = os.open(top, os.O_RDONLY)

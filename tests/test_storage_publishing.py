@@ -231,6 +231,23 @@ def test_folders_and_links_go_with_their_group(group: Group, disk: Disk, top: Pa
     assert (found.st_mtime_ns, stat.S_IMODE(found.st_mode)) == (TIME, 0o555)
 
 
+def test_what_comes_into_a_new_folder_while_its_group_is_flushed_waits_for_its_own(
+    group: Group, disk: Disk, top: Path
+) -> None:
+    """The folder appears with the first group, and what is not durable yet must not with it."""
+    group.staging.make_folder(Entry("d", FOLDER, 0, TIME, 0o755))
+    group.add("d/a")
+    disk.hold()
+    group.publisher.advance(close_group=True)
+    disk.wait_for_flush()
+    group.add("d/b")
+    disk.may_flush.set()
+    group.publisher.advance(wait=True)
+    assert visible(top / "d") == ["a"]
+    group.publisher.finish()
+    assert visible(top / "d") == ["a", "b"]
+
+
 def test_only_a_folder_to_be_finished_leaves_nothing_unsettled(
     group: Group, disk: Disk, top: Path
 ) -> None:

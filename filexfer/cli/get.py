@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from filexfer import Client, Options
+    from filexfer import Client
 
 EPILOG = """\
 examples:
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
         if arguments.destination == "-":
             client.get_stream(names[0], 1, choices, report)
         else:
-            with _Signals(client, choices):
+            with _Signals(client):
                 client.get(names, arguments.destination, choices, report)
     return output.conclude(report, quiet=arguments.quiet)
 
@@ -74,9 +74,8 @@ class _Signals:
     An exception in the middle of things would leave temporary files. A second signal is one.
     """
 
-    def __init__(self, client: Client, choices: Options) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._choices = choices
         self._came = 0
 
     def __enter__(self) -> None:
@@ -89,12 +88,9 @@ class _Signals:
             raise _meaning(self._came)
 
     def _take(self, number: int, _: object) -> None:
-        connection = self._client._connection  # noqa: SLF001 - one part in two modules
-        if self._came or connection is None:
+        if self._came or not self._client.interrupt():
             raise _meaning(number)
         self._came = number
-        self._choices.retries = 0
-        connection.interrupt()
 
 
 def _meaning(number: int) -> KeyboardInterrupt:

@@ -163,6 +163,8 @@ class Staged:
 
     def _where_taken(self) -> Result:
         """Decide about a name that is taken, and do it, without a gap between."""
+        before = os.fstat(self.folder.fd)
+        result = None
         try:
             for _ in range(_TRIES):
                 with _Locked(self.folder.fd, self.part) as lock:
@@ -172,6 +174,15 @@ class Staged:
             return self._failure(Code.IO_ERROR, "keeps being replaced by others")
         finally:
             self.discard()
+            if not result or result.choice not in _PUBLISHED:
+                self._restore_time(before)
+
+    def _restore_time(self, before: os.stat_result) -> None:
+        """Give the folder the time it had: nothing in it has changed in the end."""
+        try:
+            os.utime(self.folder.fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+        except OSError:
+            pass  # the folder is somebody else's, and so is its time
 
     def _decide(self) -> Result | None:
         """Return the result; None if the name became free meanwhile and is to be tried again."""
@@ -297,5 +308,6 @@ class _Locked:
             os.close(self._fd)
 
 
+_PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)
 _TAKEN = Result(Choice.TAKE)
 _REPLACED = Result(Choice.REPLACE)
