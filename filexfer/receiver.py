@@ -82,9 +82,8 @@ class Receiver:
         self._publisher = Publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._item = 0  # the number of the last item that came
-        self.held_folders: dict[str, Folder] | None = (
-            None  # if set, folders are finished by the caller
-        )
+        # If set, takes the folders, which are then finished by the caller.
+        self.held_folders: dict[str, Folder] | None = None
         self._told_received = self._told_done = 0
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early

@@ -1240,6 +1240,33 @@ def test_i7_of_many_that_bring_the_same_all_succeed(two: list[Served], tmp_path:
     assert os.listdir(two[0].folder / "new") == ["name"]
 
 
+@pytest.mark.parametrize("durability", ["none", "batch"])
+def test_i12_many_may_fill_the_same_new_folders(
+    serve: Serve, tmp_path: Path, durability: str
+) -> None:
+    """Each brings files of its own and one that all bring; nothing is lost or left."""
+    two = [serve(durability=durability), serve(durability=durability)]
+    for number in range(CLIENTS):
+        tree = tmp_path / f"{number}" / "tree"
+        for name in (f"{number}", f"a/{number}", f"a/b/{number}", f"{number}.d/x", "a/common"):
+            lay(tree / name, b"common" if name == "a/common" else name.encode())
+
+    reports = at_once(two, lambda client, n: client.put([tmp_path / f"{n}" / "tree"], ""))
+    assert [failures(report) for report in reports] == [{}] * CLIENTS
+    assert sum(report.files for report in reports) == 4 * CLIENTS + 1
+    assert sum(report.skipped for report in reports) == CLIENTS - 1
+    found = {
+        name: entry[3]
+        for name, entry in tree_state(two[0].folder / "tree").items()
+        if entry[0] == "file"
+    }
+    expected = {"a/common": b"common"}
+    for number in range(CLIENTS):
+        for name in (f"{number}", f"a/{number}", f"a/b/{number}", f"{number}.d/x"):
+            expected[name] = name.encode()
+    assert found == expected
+
+
 def test_i12_many_may_make_the_same_folders(two: list[Served]) -> None:
     def make(client: Client, number: int) -> Report:
         for name in range(5):

@@ -104,7 +104,7 @@ def console() -> None:
 
 def _run(words: list[str]) -> int:
     import argparse  # noqa: PLC0415 - see the module's text
-    from functools import partial  # noqa: PLC0415 - loaded by then
+    from functools import partial  # noqa: PLC0415 - comes with argparse
     from importlib import import_module  # noqa: PLC0415 - as above
 
     # Without a width, argparse loads shutil (and with it bz2 and lzma) to find it out.
@@ -126,7 +126,7 @@ def _run(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"filexfer {words[0]}",
         description=COMMANDS[words[0]].capitalize() + ".",
-        epilog=command.__doc__ and command.EPILOG,
+        epilog=command.EPILOG,
         formatter_class=formatter,
         allow_abbrev=False,
     )
