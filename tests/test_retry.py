@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -30,14 +33,18 @@ UP, DOWN = 0, 1  # towards the server, towards the client
 
 
 class Pauses(list[float]):
-    """Instead of the pauses before further tries: keeps them, and does something else."""
+    """In place of the client's pauses before further tries: keeps them, and does something else."""
 
     def __init__(self) -> None:
         self.on_pause: Callable[[], object] = lambda: None
+        self._sleep = time.sleep
 
     def __call__(self, seconds: float) -> None:
-        self.append(seconds)
-        self.on_pause()
+        if threading.current_thread() is threading.main_thread():
+            self.append(seconds)
+            self.on_pause()
+        else:
+            self._sleep(seconds)  # a server's
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +122,8 @@ class Proxy:
                 _reset(near)
                 continue
             near.settimeout(SECONDS)
+            for sock in (near, far):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._pump, args=(near, far), daemon=True)
             self._threads.append(thread)
             with self._lock:
@@ -371,11 +380,12 @@ def test_what_was_there_before_is_counted_as_skipped(route: Route) -> None:
 @pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize("count", [60_000, 110_000])
 def test_folders_that_are_read_only_do_not_stop_a_second_try(
-    serve: Serve, tmp_path: Path, way: str, jobs: int, count: int
+    serve: Serve, tmp_path: Path, pauses: Pauses, way: str, jobs: int, count: int
 ) -> None:
     """They get their modes when they are complete, not when a connection breaks."""
     with powerless():
         route = Route(way, serve(), tmp_path / "local")
+        pauses.on_pause = route.wait_for_sessions
         folders = (route.source / "tree" / "d" / "e", route.source / "tree" / "d")
         for folder in folders:
             for number in range(6):
@@ -510,6 +520,93 @@ def test_e12_a_server_that_restarts_is_found_again(
     assert tree_state(route.target) == tree_state(route.source)
     route.client.close()
     new[0].__exit__()
+
+
+SERVE = """
+import sys
+from filexfer import Server
+server = Server(sys.argv[1], port=int(sys.argv[2]), durability=sys.argv[3])
+print(server.port, flush=True)
+server.serve()
+"""
+
+
+class Process:
+    """A server in a process of its own."""
+
+    def __init__(self, folder: Path, port: int, durability: str) -> None:
+        command = [sys.executable, "-c", SERVE, str(folder), str(port), durability]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._process.stdout
+        self.port = int(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.mark.parametrize("durability", ["none", "batch"])
+def test_g1_a_server_that_is_killed_leaves_nothing_behind(tmp_path: Path, durability: str) -> None:
+    """Its successor stores what was missing, and sweeps where it writes."""
+    lay_tree(tmp_path / "tree")
+    lay(tmp_path / "tree" / "d" / "huge", bytes(8 << 20))
+    (tmp_path / "served").mkdir()
+    servers = [Process(tmp_path / "served", 0, durability)]
+
+    def progress(report: Report) -> None:
+        if len(servers) == 1 and report.moved > 6 << 20:
+            servers[0].kill()
+            assert leftovers(tmp_path / "served")
+            servers.append(Process(tmp_path / "served", servers[0].port, durability))
+
+    try:
+        with Client("127.0.0.1", servers[0].port, timeout=SECONDS) as client:
+            client.stat("")
+            report = client.put([tmp_path / "tree"], "", report=Report(on_progress=progress))
+    finally:
+        servers[-1].kill()
+    assert len(servers) == 2
+    assert (report.files, report.failed, report.skipped) == (COUNT + 1, 0, 0)
+    found, expected = (
+        {name: each[3] for name, each in tree_state(top).items()}
+        for top in (tmp_path / "served" / "tree", tmp_path / "tree")
+    )
+    assert found == expected
+
+
+GET = """
+import os, sys
+from filexfer import Client, Options, Report
+def progress(report):
+    if report.moved > int(sys.argv[4]):
+        os.kill(os.getpid(), 9)
+with Client("127.0.0.1", int(sys.argv[1])) as client:
+    options = Options(durability=sys.argv[3])
+    report = client.get(["tree"], sys.argv[2], options, Report(on_progress=progress))
+    print(report.files + report.skipped, report.failed)
+"""
+
+
+@pytest.mark.parametrize("durability", ["none", "batch"])
+def test_g2_a_client_that_is_killed_leaves_nothing_behind(
+    served: Served, tmp_path: Path, durability: str
+) -> None:
+    """The next run of the command gets what was missing, and sweeps where it writes."""
+    lay_tree(served.folder / "tree")
+    lay(served.folder / "tree" / "d" / "huge", bytes(8 << 20))
+    into = tmp_path / "into"
+    command = [sys.executable, "-c", GET, str(served.server.port), str(into), durability]
+    for limit in (1, PLAIN_MAX, 2 << 20, 6 << 20):
+        killed = subprocess.run([*command, str(limit)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+    assert leftovers(into)
+    done = subprocess.run([*command, str(1 << 40)], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(COUNT + 1), "0"]
+    found, expected = (
+        {name: each[3] for name, each in tree_state(top).items()}
+        for top in (into / "tree", served.folder / "tree")
+    )
+    assert found == expected
 
 
 def test_every_request_is_tried_again_on_a_connection_that_died_meanwhile(

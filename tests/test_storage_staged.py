@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError
 from filexfer.hashing import digest_of
 from filexfer.names import derived
-from filexfer.storage import system
+from filexfer.storage import staged, system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Decision, Policy
 from filexfer.storage.staging import Staging, entry_of_file, entry_of_link
@@ -382,6 +383,21 @@ def test_a_file_that_keeps_being_replaced_is_given_up(
     monkeypatch.setattr(fcntl, "flock", replacing)
     assert word(staged.publish()) == Code.IO_ERROR
     assert os.listdir(top) == ["name"]
+
+
+def test_a_lock_of_another_program_is_not_waited_for_for_ever(
+    stage: Callable[..., Staging], top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody who may read the file can hold one."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    there(top / "name", b"old")
+    with open(top / "name", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert put(stage("overwrite"), "name", b"new one") == Code.IO_ERROR
+    assert len(pauses) == staged._LOCK_TRIES
+    assert os.listdir(top) == ["name"]
+    assert put(stage("overwrite"), "name", b"new one") == "replace"
 
 
 def test_the_decision_is_made_under_a_lock(

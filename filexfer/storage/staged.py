@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 
 from filexfer import names
 from filexfer.entry import LINK
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 
 _TRIES = 100  # how often others may replace the target under our hands
+_LOCK_TRIES = 500  # others of us hold a lock for a moment, or while they hash one file
+_LOCK_PAUSE = 0.02  # seconds
 
 
 class Result:
@@ -168,6 +171,8 @@ class Staged:
         try:
             for _ in range(_TRIES):
                 with _Locked(self.folder.fd, self.part) as lock:
+                    if lock.is_refused:
+                        return self._failure(Code.IO_ERROR, "is locked by another program")
                     result = self._decide() if lock.is_current else None
                 if result:
                     return result
@@ -289,6 +294,7 @@ class _Locked:
         self._part = part
         self._fd = -1
         self.is_current = True
+        self.is_refused = False  # somebody else does not let go of it
 
     def __enter__(self) -> _Locked:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -296,7 +302,7 @@ class _Locked:
             self._fd = os.open(self._part, flags, dir_fd=self._folder)
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 return self  # a folder's lock is its claim, perhaps our own
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self.is_refused = not self._lock()
             now = os.stat(self._part, dir_fd=self._folder, follow_symlinks=False)
             self.is_current = os.path.samestat(now, os.fstat(self._fd))
         except OSError:
@@ -306,6 +312,16 @@ class _Locked:
     def __exit__(self, *exc: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+    def _lock(self) -> bool:
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_PAUSE)
+            else:
+                return True
+        return False
 
 
 _PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)
