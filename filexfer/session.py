@@ -69,7 +69,7 @@ class Session:
         self.is_busy = False  # whether a request is being carried out
         self.is_ending = False
         self._requests: dict[type[Message], tuple[str, Callable[..., None]]] = {
-            protocol.Stat: (READ, self._stat),
+            protocol.Stat: (LIST, self._stat),
             protocol.List: (LIST, self._list),
             protocol.MakeFolder: (CREATE, self._make_folder),
             protocol.Remove: (DELETE, self._remove),
@@ -173,7 +173,7 @@ class Session:
     ) -> None:
         is_exchange = isinstance(message, protocol.Put | protocol.Get)
         is_plain = isinstance(message, protocol.Store | protocol.Fetch)
-        if right not in self._rights and not (right == READ and LIST in self._rights):
+        if right not in self._rights:
             if is_exchange or is_plain:
                 raise RefusedError(Code.DENIED, f"this server does not let you {_DEEDS[right]}")
             error = FileError(Code.DENIED, "", f"this server does not let you {_DEEDS[right]}")

@@ -1,0 +1,43 @@
+"""The server's half of a connection: which right each request needs."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import framed
+
+from filexfer.connection import Connection
+from filexfer.session import Session
+from filexfer.storage.folder import Folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HELLO = {"kind": "hello", "version": 1}
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [HELLO, {"kind": "stat", "name": "file"}, {"kind": "get", "names": ["file"]}],
+        [{"kind": "fetch", "name": "file"}],
+    ],
+    ids=["get", "fetch"],
+)
+def test_who_may_list_may_not_read(tmp_path: Path, requests: list[dict[str, Any]]) -> None:
+    """With the right to list alone, names can be looked at, and no byte of a file comes out."""
+    (tmp_path / "file").write_bytes(b"contents")
+    ours, theirs = socket.socketpair()
+    with Folder(tmp_path) as folder, ours:
+        session = Session(Connection(theirs), folder, frozenset({"list"}), "none")
+        thread = threading.Thread(target=session.run)
+        thread.start()
+        ours.sendall(b"".join(map(framed, requests)))
+        ours.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: ours.recv(65536), b""))
+        thread.join(20)
+    assert b'"code":"denied"' in said
+    assert b"contents" not in said
