@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from filexfer import hashing
 from filexfer.buffers import ROOM, borrowed
-from filexfer.connection import part_length
 from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.framing import LENGTH
 from filexfer.names import shown
+from filexfer.protocol import HOLE, PART_MAX
 from filexfer.storage.staging import entry_of_file
 
 TYPE_CHECKING = False
@@ -126,11 +127,11 @@ class LargeBody:
             raise
 
     def _parts(self, connection: Connection, buffer: memoryview) -> None:
-        size, is_hole = connection.part()
+        size, is_hole = part_length(connection.body(LENGTH.size))
         while size:
             if is_hole:
                 self._skip(size)
-                size, is_hole = connection.part()
+                size, is_hole = part_length(connection.body(LENGTH.size))
             else:  # the next length comes with the last bytes, in the same call
                 size, is_hole = part_length(self._pieces(connection, buffer, size, ROOM))
 
@@ -183,3 +184,15 @@ class LargeBody:
 def mismatch(name: str) -> FileError:
     """Return the failure of a body that is not what its hash says."""
     return FileError(Code.HASH_MISMATCH, name, "the bytes that came do not match their hash")
+
+
+def part_length(data: memoryview) -> tuple[int, bool]:
+    """Return the length of a part of a body, and whether it is a hole."""
+    (length,) = LENGTH.unpack(data)
+    if length & HOLE:
+        if length == HOLE:
+            raise ProtocolError("a hole must not be empty")
+        return length - HOLE, True
+    if length > PART_MAX:
+        raise ProtocolError(f"a part of a body must have at most {PART_MAX} bytes")
+    return length, False

@@ -26,7 +26,7 @@ from filexfer.errors import (
     said,
 )
 from filexfer.framing import LENGTH
-from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX, PLAIN_MAX
+from filexfer.protocol import FRAME_MAX, PLAIN_MAX
 from filexfer.transport import BLOCKED, Plain, Tls, peer_of
 
 TYPE_CHECKING = False
@@ -273,10 +273,6 @@ class Connection:
             else:
                 raise CutShort("the connection was closed in the middle of a body")
 
-    def part(self) -> tuple[int, bool]:
-        """Return the length of the next part of a body, and whether it is a hole."""
-        return part_length(self.body(LENGTH.size))
-
     def _take_in(self) -> bool:
         """Take in what is there; True if anything came. The end is noted."""
         if self._ended or not self._has_room():
@@ -352,6 +348,10 @@ class Connection:
                 self.fill()
         self.close()
 
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._sock.fileno()
+
     def interrupt(self) -> None:
         """End the connection from another thread; the waiting one sees it closed."""
         with contextlib.suppress(OSError):  # closed already
@@ -386,15 +386,3 @@ class Connection:
         if type(message) is protocol.Error:
             raise said(message.code, message.text)
         raise error from None
-
-
-def part_length(data: memoryview) -> tuple[int, bool]:
-    """Return the length of a part of a body, and whether it is a hole."""
-    (length,) = LENGTH.unpack(data)
-    if length & HOLE:
-        if length == HOLE:
-            raise ProtocolError("a hole must not be empty")
-        return length - HOLE, True
-    if length > PART_MAX:
-        raise ProtocolError(f"a part of a body must have at most {PART_MAX} bytes")
-    return length, False

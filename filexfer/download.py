@@ -1,7 +1,7 @@
 """Runs one download over one or several connections to the same server.
 
-With several, each gets its share of the files, and folders get their modes and times only when
-everything in them is there.
+With several, each gets its share of the folders. Folders that several of them fill get their modes
+and times last, when everything in them is there.
 
 This module must not know retries, or how sources and destinations were chosen.
 """
@@ -48,9 +48,9 @@ def get(
     """
     policy = Policy(options.if_exists, checksum=options.checksum)
     fresh = all(local and folder.find(local) is None for local in targets.values())
-    held: dict[str, FolderMessage] = {}
+    shared: dict[str, FolderMessage] = {}  # the first share has them all
 
-    def receive(each: Connection, share: int, shares: int) -> None:
+    def receive(each: Connection, share: int, shares: int, report: Report) -> None:
         for names in _in_frames(targets):
             each.send(
                 protocol.Get(
@@ -63,16 +63,17 @@ def get(
             )
             with Staging(folder, policy, options.durability) as staging:
                 receiver = Receiver(each, staging, report, Placement(targets), options.algorithm)
-                if shares > 1:
-                    receiver.held_folders = held
+                if not share:
+                    receiver.shared_folders = shared
                 receiver.run()
 
-    if options.jobs == 1:
-        receive(connection, 0, 1)
+    shares = options.jobs
+    if shares == 1:
+        receive(connection, 0, 1, report)
         return
-    together(door, connection, options, receive)
+    together(door, connection, report, shares, receive)
     with Staging(folder, policy, options.durability) as staging:
-        Receiver(connection, staging, report, Placement(targets)).finish_folders(held.values())
+        Receiver(connection, staging, report, Placement(targets)).finish_folders(shared.values())
 
 
 def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:

@@ -178,6 +178,25 @@ def said(code: str, text: str) -> NetworkError | RefusedError:
     return RefusedError(code, text)
 
 
+def packed(error: BaseException) -> tuple[str, ...]:
+    """Return plain texts that ``unpacked`` makes the exception of again, in another process."""
+    if isinstance(error, FileError):
+        return "FileError", str(error.code), error.name, error.text
+    if isinstance(error, ProtocolError):
+        return "ProtocolError", str(error), str(error.code)
+    if isinstance(error, RefusedError):
+        return "RefusedError", str(error.code), str(error)
+    if isinstance(error, FilexferError):
+        return type(error).__name__, str(error)
+    return "FilexferError", f"a fault in filexfer: {error!r}"
+
+
+def unpacked(parts: tuple[str, ...]) -> FilexferError:
+    """Return the exception that ``packed`` has taken apart."""
+    made: FilexferError = globals()[parts[0]](*parts[1:])
+    return made
+
+
 _MEANINGS: dict[int, tuple[Code, str]] = {
     errno.ENOENT: (Code.NOT_FOUND, "no such file or folder"),
     errno.EEXIST: (Code.EXISTS, "exists already"),

@@ -82,8 +82,8 @@ class Receiver:
         self._publisher = Publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._item = 0  # the number of the last item that came
-        # If set, takes the folders, which are then finished by the caller.
-        self.held_folders: dict[str, Folder] | None = None
+        # If set, takes the folders that other connections fill too; the caller finishes them.
+        self.shared_folders: dict[str, Folder] | None = None
         self._told_received = self._told_done = 0
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
@@ -253,15 +253,16 @@ class Receiver:
             entry = Entry(name, FOLDER, 0, message.mtime, message.mode)
             finish = self._staging.make_folder(entry, is_shared=not is_new)
         except FileError as error:
-            if is_new:
+            if is_new or (message.shared and self.shared_folders is not None):
                 self._fail(error)
             return
         if is_new:
             self._report.add_folder()
-        if self.held_folders is not None:
-            self.held_folders[message.name] = message
-        if message.shared or self.held_folders is not None:
+        if message.shared:
             finish.discard()
+            if self.shared_folders is not None and message.name not in self.shared_folders:
+                self.shared_folders[message.name] = message
+                self._report.add_folder()
         else:
             self._open_folders.append((message.name, finish))
 

@@ -5,7 +5,6 @@ This module must not know how it is shown, or how files travel.
 
 from __future__ import annotations
 
-import threading
 from array import array
 from time import monotonic
 
@@ -14,12 +13,19 @@ from filexfer.errors import Code, FileError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
+_COUNTS = (
+    *("files", "bytes", "folders", "skipped", "skipped_bytes"),
+    *("failed", "moved", "found", "found_bytes"),
+)
 
 
 class Report:
     """Counts of one command; the same object is brought up to date while it runs.
+
+    For one thread: what runs beside it counts in a branch of its own.
 
     Attributes:
         files: Files and links that arrived, verified and settled.
@@ -60,13 +66,13 @@ class Report:
         self.seconds = 0.0
         self.on_progress = on_progress
         self.on_file = on_file
-        self._lock = threading.Lock()  # guards the counts: several connections add to them
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")
         self._doubtful = array("q")
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
+        self._events: list[tuple[str, str, int]] = []  # of a branch, for on_file
 
     def restart(self) -> None:
         """Begin another try: what arrived stays counted, all else is found out again."""
@@ -89,46 +95,89 @@ class Report:
         """Bytes per second of what arrived."""
         return self.bytes / self.seconds if self.seconds else 0.0
 
+    def branch(self, on_progress: Callable[[Report], object]) -> Report:
+        """Return a report for a part of the work, done in another process or thread.
+
+        What it counts comes back by ``take_changes`` there and ``add_changes`` here.
+        """
+        part = Report(on_progress)
+        part._arrived_before = self._arrived_before
+        part._sent_before = self._sent_before
+        if self.on_file:
+            part.on_file = part._note_event
+        return part
+
+    def take_changes(self) -> tuple[object, ...]:
+        """Return what was counted since the last time, as plain values, and begin at 0 again."""
+        changes = (
+            [getattr(self, name) for name in _COUNTS],
+            [_parts(error) for error in self.failures],
+            [_parts(error) for error in self.warnings],
+            self._arrived.tobytes(),
+            self._doubtful.tobytes(),
+            self._events,
+        )
+        for name in _COUNTS:
+            setattr(self, name, 0)
+        self.failures, self.warnings, self._events = [], [], []
+        self._arrived, self._doubtful = array("q"), array("q")
+        return changes
+
+    def add_changes(self, changes: tuple[Any, ...]) -> None:
+        """Add what a part of the work has counted."""
+        counts, failures, warnings, arrived, doubtful, events = changes
+        for name, more in zip(_COUNTS, counts, strict=True):
+            setattr(self, name, getattr(self, name) + more)
+        self.failed -= len(failures)  # they are counted below
+        self._arrived.frombytes(arrived)
+        self._doubtful.frombytes(doubtful)
+        told, self.on_file = self.on_file, None
+        for parts in failures:
+            self.fail(FileError(*parts))
+        self.on_file = told
+        for parts in warnings:
+            self.warn(FileError(*parts))
+        if told:
+            for event in events:
+                told(*event)
+
+    def _note_event(self, name: str, result: str, size: int) -> None:
+        self._events.append((name, result, size))
+
     def find(self, size: int) -> None:
         """Count a file that the walk found."""
-        with self._lock:
-            self.found += 1
-            self.found_bytes += size
+        self.found += 1
+        self.found_bytes += size
 
     def move(self, size: int) -> None:
         """Count bytes of contents that travelled."""
-        with self._lock:
-            self.moved += size
+        self.moved += size
 
     def arrived(self, name: str, size: int, result: str) -> None:
         """Count a file that is settled and there."""
-        with self._lock:
-            self.files += 1
-            self.bytes += size
-            self._arrived.append(hash(name))
+        self.files += 1
+        self.bytes += size
+        self._arrived.append(hash(name))
         if self.on_file:
             self.on_file(name, result, size)
 
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
-        with self._lock:
-            self._doubtful.extend(map(hash, names))
+        self._doubtful.extend(map(hash, names))
 
     def add_folder(self) -> None:
         """Count a folder."""
-        with self._lock:
-            self.folders += 1
+        self.folders += 1
 
     def skip(self, name: str, size: int, result: str) -> None:
         """Count a file that needed no sending; one that an earlier try sent is not counted."""
         key = hash(name)
-        with self._lock:
-            if key in self._arrived_before:
-                return
-            is_ours = result == "identical" and key in self._sent_before
-            if not is_ours:
-                self.skipped += 1
-                self.skipped_bytes += size
+        if key in self._arrived_before:
+            return
+        is_ours = result == "identical" and key in self._sent_before
+        if not is_ours:
+            self.skipped += 1
+            self.skipped_bytes += size
         if is_ours:
             self.arrived(name, size, "stored")
         elif self.on_file:
@@ -136,13 +185,12 @@ class Report:
 
     def fail(self, error: FileError) -> None:
         """Count a failure; the same name fails only once, whoever finds out first."""
-        with self._lock:
-            if error.name in self._failed_names:
-                return
-            self.failed += 1
-            if len(self.failures) < FAILURES_KEPT:
-                self.failures.append(error)
-                self._failed_names.add(error.name)
+        if error.name in self._failed_names:
+            return
+        self.failed += 1
+        if len(self.failures) < FAILURES_KEPT:
+            self.failures.append(error)
+            self._failed_names.add(error.name)
         if self.on_file:
             self.on_file(error.name, f"failed: {error.text}", 0)
 
@@ -168,3 +216,7 @@ class Report:
         self.is_walking = False
         self.seconds = monotonic() - self.started
         self.progress()
+
+
+def _parts(error: FileError) -> tuple[str, str, str]:
+    return str(error.code), error.name, error.text  # a Code is more than a text

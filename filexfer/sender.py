@@ -62,7 +62,6 @@ class Sender:
         self._folder: str | None = None  # of the item sent last
         self._late: dict[str, Offer] = {}  # folders that got a file when they were not open
         self._readers: dict[Readable, Reader] = {}
-        self._is_alone = True
         self._ended = False
         self._handlers: dict[type[Message], Callable[..., None]] = {
             protocol.Answer: self._questions.take_answer,
@@ -78,15 +77,13 @@ class Sender:
         """The files that were sent but not settled: they may be there or not."""
         return self._window.uncertain
 
-    def run(self, offers: Iterator[Offer], *, is_alone: bool = True) -> None:
+    def run(self, offers: Iterator[Offer]) -> None:
         """Send everything and return when all of it is settled.
 
         Files that fail are reported and passed over.
 
         Args:
             offers: What there is to send.
-            is_alone: False if other connections share the work: then any of them may be the
-                first to need a folder, and all folders are finished by somebody else at the end.
 
         Raises:
             NetworkError, RefusedError: if the exchange as a whole fails.
@@ -94,12 +91,10 @@ class Sender:
         """
         connection = self._connection
         connection.on_input = self._take_replies
-        self._is_alone = is_alone
         try:
             while self._step(offers):
                 pass
-            if is_alone:
-                self._finish_late_folders()
+            self._finish_late_folders()
             connection.send(protocol.End())
             connection.flush()
             while not self._ended:
@@ -171,8 +166,8 @@ class Sender:
         )
         self._connection.send(self._questions.ask_again(offer))
 
-    def _send_folder(self, offer: Offer, *, again: bool = False, shared: bool = False) -> None:
-        entry = offer.entry
+    def _send_folder(self, offer: Offer, *, again: bool = False) -> None:
+        entry, shared = offer.entry, offer.is_shared
         self._enter_folder_of(offer)
         self._folders.append(offer.wire_name)
         self._window.open(None if again or shared else offer, 0)
@@ -289,16 +284,21 @@ class Sender:
             folders.pop()
         is_open = folders and folders[-1] == above
         if above and not is_open and offer.entry.name != offer.source.name:
-            if self._is_alone:
-                self._late[above] = offer
-            else:
+            if offer.in_shared:
                 self._name_folder(offer)
+            else:
+                self._late[above] = offer
 
     def _name_folder(self, offer: Offer) -> None:
-        """Name the folder that *offer* lies in, which perhaps no connection has done yet."""
+        """Name the folder that *offer* lies in, which perhaps no connection has done yet.
+
+        Somebody else finishes it. Its mode comes with its name, so that it is never open to more
+        people than it shall be.
+        """
         folder = self._folder_of(offer)
         if folder:
-            self._send_folder(folder, shared=True)
+            folder.is_shared = folder.in_shared = True
+            self._send_folder(folder)
             self._folder = folder.wire_name
 
     def _finish_late_folders(self) -> None:

@@ -36,6 +36,7 @@ _OVERLOAD = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # Of one connection only; accept(2) of Linux passes on what happened to it.
 _OF_ONE = {errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 _OVERLOAD_PAUSE = 0.1  # seconds
+_BUSY_PAUSE = 0.001  # seconds
 
 logger = logging.getLogger("filexfer")
 
@@ -103,6 +104,7 @@ class Server:
         self._wake, self._woken = socket.socketpair()
         self._lock = threading.Lock()  # guards _sessions
         self._sessions: dict[Session, threading.Thread] = {}
+        self._has_siblings = False
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -122,6 +124,7 @@ class Server:
 
     def after_fork(self) -> None:
         """In a worker process: share nothing but the folder and the port with the others."""
+        self._has_siblings = True
         self._wake.close()
         self._woken.close()
         self._wake, self._woken = socket.socketpair()
@@ -185,6 +188,8 @@ class Server:
             session.abort()
 
     def _accept(self) -> None:
+        if self._has_siblings and self._sessions:
+            sleep(_BUSY_PAUSE)  # another worker that has nothing to do is faster then
         try:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):

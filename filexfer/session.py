@@ -245,8 +245,7 @@ class Session:
         report = Report()
         sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
-        offers = walk(sources, report, sender.fail, share=message.share, shares=message.shares)
-        sender.run(offers, is_alone=message.shares == 1)
+        sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
         logger.info(
             "%s got %d files, %d bytes, %d skipped, %d failed",
             self._connection.peer,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.report import Report
-    from filexfer.storage.contract import Readable
+    from filexfer.storage.contract import Readable, Reader
 
 
 class Source:
@@ -41,15 +41,23 @@ class Source:
 
 
 class Offer:
-    """One entry of a source on its way: asked about, sent, or waiting to be settled."""
+    """One entry of a source on its way: asked about, sent, or waiting to be settled.
 
-    __slots__ = ("asked_again", "entry", "source", "wire_name")
+    Attributes:
+        asked_again: Whether the receiver wanted its digest.
+        is_shared: Whether other connections put things into this folder too.
+        in_shared: Whether they do so into the folder that it lies in.
+
+    """
+
+    __slots__ = ("asked_again", "entry", "in_shared", "is_shared", "source", "wire_name")
 
     def __init__(self, source: Source, entry: Entry, wire_name: str) -> None:
         self.source = source
         self.entry = entry
         self.wire_name = wire_name
-        self.asked_again = False  # the receiver wanted its digest
+        self.asked_again = False
+        self.is_shared = self.in_shared = False
 
 
 def walk(
@@ -66,12 +74,14 @@ def walk(
         sources: What is to be sent.
         report: Counts what is found.
         failed: Is called with what cannot be read or is passed over, by its name on the wire.
-        share: With *shares* above 1, only files whose names fall to this share are offered, and
-            folders only with the first.
+        share: With *shares* above 1, only what lies in folders that fall to this share is
+            offered, so that no folder is filled by two connections. A folder without folders in
+            it belongs to what lies in it; of the others, all are offered with share 0.
         shares: Into how many the work is divided.
 
     """
     for source in sources:
+        split = _Split(share, shares) if shares > 1 else None
         reader = source.storage.reading()
         cut = len(source.name) + 1 if source.name else 0
 
@@ -81,7 +91,7 @@ def walk(
         try:
             for entry in reader.walk(source.name, tell):
                 wire_name = join(source.wire_name, entry.name[cut:])
-                if shares > 1 and _share(entry, wire_name, shares) != share:
+                if split and not split.has(entry, wire_name, reader):
                     continue
                 if entry.type == FILE:
                     report.find(entry.size)
@@ -89,7 +99,10 @@ def walk(
                     failed(FileError(Code.PASSED_OVER, wire_name, reason))
                     continue
                 if wire_name or entry.type != FOLDER:
-                    yield Offer(source, entry, wire_name)
+                    offer = Offer(source, entry, wire_name)
+                    if split:
+                        offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
+                    yield offer
         except FileError as error:
             tell(error)
         finally:
@@ -97,10 +110,34 @@ def walk(
     report.is_walking = False
 
 
-def _share(entry: Entry, wire_name: str, shares: int) -> int:
-    if entry.type == FOLDER:
-        return 0
-    return crc32(wire_name.encode("utf-8", "surrogateescape")) % shares
+class _Split:
+    """Decides by names alone what belongs to one share, so that all walks agree on it.
+
+    Attributes:
+        is_shared: Of the entry decided on last, as in its offer.
+        in_shared: The same.
+
+    """
+
+    def __init__(self, share: int, shares: int) -> None:
+        self._share = share
+        self._shares = shares
+        self._folder_is_ours = not share  # a source that is no folder goes to the first
+        self._folder_is_shared = False  # both of the folder that the walk is in
+        self.is_shared = self.in_shared = False
+
+    def has(self, entry: Entry, wire_name: str, reader: Reader) -> bool:
+        """Tell whether the entry belongs to this share; a folder comes before what is in it."""
+        if entry.type != FOLDER:
+            self.is_shared, self.in_shared = False, self._folder_is_shared
+            return self._folder_is_ours
+        key = crc32(wire_name.encode("utf-8", "surrogateescape"))
+        self._folder_is_ours = key % self._shares == self._share
+        if self._share and not self._folder_is_ours:
+            return False
+        self.is_shared = self._folder_is_shared = reader.has_folders(entry.name)
+        self.in_shared = True  # there is at least this folder in it
+        return not self._share if self.is_shared else self._folder_is_ours
 
 
 def _reason_to_pass_over(entry: Entry, wire_name: str, source: Source) -> str:

@@ -1,7 +1,7 @@
 """Runs one upload over one or several connections to the same server.
 
-With several, the files are shared out one by one, and folders get their modes and times only when
-everything in them is there.
+With several, each walks the sources and sends its share of the folders. Folders that several of
+them fill get their modes and times last, when everything in them is there.
 
 This module must not know retries, or how sources and destinations were chosen.
 """
@@ -9,10 +9,8 @@ This module must not know retries, or how sources and destinations were chosen.
 from __future__ import annotations
 
 import os
-import threading
 
 from filexfer import protocol
-from filexfer.entry import FOLDER
 from filexfer.errors import Code, ConnectionLost, FileError, LocalError
 from filexfer.parallel import together
 from filexfer.sender import Sender
@@ -73,17 +71,26 @@ def put(
         NetworkError, RefusedError: if a connection fails; files that fail are in the report.
 
     """
-    if options.jobs == 1:
-        _send(connection, options, report, lambda sender: walk(sources, report, sender.fail))
+    shared: list[Offer] = []  # folders that several connections fill; the first share has them all
+
+    def send(each: Connection, share: int, shares: int, report: Report) -> None:
+        def offers(sender: Sender) -> Iterator[Offer]:
+            for offer in walk(sources, report, sender.fail, share=share, shares=shares):
+                if offer.is_shared:
+                    shared.append(offer)
+                else:
+                    yield offer
+
+        _send(each, options, report, offers)
+
+    shares = options.jobs
+    if shares == 1:
+        send(connection, 0, 1, report)
         return
-    shared = _Shared(walk(sources, report, report.refuse))
-    together(
-        door,
-        connection,
-        options,
-        lambda each, *_: _send(each, options, report, lambda _: shared, is_alone=False),
-    )
-    _send(connection, options, report, lambda _: iter(shared.folders))
+    together(door, connection, report, shares, send)
+    for offer in shared:
+        offer.is_shared = offer.in_shared = False
+    _send(connection, options, report, lambda _: iter(shared))
 
 
 def _send(
@@ -91,36 +98,14 @@ def _send(
     options: Options,
     report: Report,
     offers: Callable[[Sender], Iterator[Offer]],
-    *,
-    is_alone: bool = True,
 ) -> None:
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum))
     sender = Sender(connection, report, algorithm=options.algorithm)
     try:
-        sender.run(offers(sender), is_alone=is_alone)
+        sender.run(offers(sender))
     except ConnectionLost:
         report.doubt(sender.uncertain)
         raise
-
-
-class _Shared:
-    """Offers that several senders take from; folders are held back."""
-
-    def __init__(self, offers: Iterator[Offer]) -> None:
-        self._offers = offers
-        self._lock = threading.Lock()  # guards _offers
-        self.folders: list[Offer] = []
-
-    def __iter__(self) -> _Shared:
-        return self
-
-    def __next__(self) -> Offer:
-        with self._lock:
-            for offer in self._offers:
-                if offer.entry.type != FOLDER:
-                    return offer
-                self.folders.append(offer)
-        raise StopIteration
 
 
 def _source(path: str, name: str, storages: dict[str, Folder], *, fresh: bool) -> Source:

@@ -18,6 +18,7 @@ from conftest import SECONDS, Raw, both, framed, tcp_pair
 
 from filexfer import Options, dial, errors, protocol
 from filexfer import connection as connection_module
+from filexfer.body import part_length
 from filexfer.connection import BUFFER, JOIN, QUEUE_MAX, Connection
 from filexfer.errors import (
     Code,
@@ -231,14 +232,14 @@ def a_talk() -> tuple[bytes, Callable[[Connection], None]]:
         assert connection.read(State.TAKING) != first
         assert not connection.body(0)
         assert connection.read(State.TAKING) == protocol.File(name="c")
-        assert connection.part() == (700, False)
+        assert part_length(connection.body(4)) == (700, False)
         into = bytearray(700)
         connection.body_into(memoryview(into))
         assert into == large
-        assert connection.part() == (12345, True)
-        assert connection.part() == (5, False)
+        assert part_length(connection.body(4)) == (12345, True)
+        assert part_length(connection.body(4)) == (5, False)
         assert connection.body(5) == tail
-        assert connection.part() == (0, False)
+        assert part_length(connection.body(4)) == (0, False)
         assert connection.read(State.BODY) == protocol.Trailer(code="changed")
         assert connection.read(State.TAKING) == protocol.End()
 
@@ -339,7 +340,7 @@ def test_parts(
     """A part has its length, a hole has the highest bit, and 0 is the end."""
     peer, connection = scripted()
     peer.send(struct.pack("!I", length))
-    assert connection.part() == part
+    assert part_length(connection.body(4)) == part
 
 
 @pytest.mark.parametrize("length", [PART_MAX + 1, HOLE - 1, HOLE])
@@ -348,7 +349,7 @@ def test_bad_parts(scripted: Callable[..., tuple[Raw, Connection]], length: int)
     peer, connection = scripted()
     peer.send(struct.pack("!I", length))
     with pytest.raises(ProtocolError):
-        connection.part()
+        part_length(connection.body(4))
 
 
 @pytest.mark.parametrize("length", [0, FRAME_MAX + 1, 2**31, 0x7B226E61, 0xFFFFFFFF])

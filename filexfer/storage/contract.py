@@ -55,6 +55,9 @@ class Reader(Protocol):
     def stat(self, name: str) -> Entry:
         """Return what *name* is; FileError if there is nothing."""
 
+    def has_folders(self, name: str) -> bool:
+        """Tell whether other folders lie in the folder *name*; not if it cannot be read."""
+
     def read(self, entry: Entry, limit: int) -> bytes | None:
         """Return a small file's bytes, all of one moment, or None if it is larger than *limit*."""
 

@@ -99,6 +99,14 @@ class Reading:
             below.reverse()
             levels.append(below)
 
+    def has_folders(self, name: str) -> bool:
+        """Tell whether other folders lie in the folder *name*; not if it cannot be read."""
+        try:
+            with os.scandir(self._folders.get(name).fd) as found:
+                return any(each.is_dir(follow_symlinks=False) for each in found)
+        except (FileError, OSError):
+            return False
+
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a regular file; return its descriptor, which is the caller's, and its status.
 

@@ -56,6 +56,11 @@ class StreamSource:
         del name
         return self.entry
 
+    def has_folders(self, name: str) -> bool:
+        """Return False: a stream is no folder."""
+        del name
+        return False
+
     def read(self, entry: Entry, limit: int) -> bytes | None:
         """Return None: a stream is never small."""
         del entry, limit
