@@ -15,6 +15,8 @@ DEPTH_MAX = 64  # components
 RESERVED = ".fx-"  # begins the names of temporary files, which no peer may name
 SHOWN_MAX = 500  # characters of a peer's text that are shown
 
+_SHORT = 2 * DEPTH_MAX  # ASCII characters below which no limit can be broken
+
 _JOINERS = "\u200c\u200d"  # occur in honest names (emoji, Persian) and move nothing on a terminal
 
 
@@ -52,6 +54,9 @@ def locate(name: str) -> tuple[str, str]:
 
     """
     above, _, part = name.rpartition("/")
+    is_short = len(name) < _SHORT and name.isascii()
+    if is_short and part and part[0] != "." and "\0" not in part and name[0] != "/":
+        return above, part  # as nearly every name
     check_part(part)
     if name[0] == "/":
         raise BadName("the name has a component ''")

@@ -361,7 +361,8 @@ def encode(message: Message) -> bytes:
 def file_frame(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
     """Return the frame of a ``File`` with a plain body, six times as fast as ``encode``."""
     try:
-        return framing.pack(header.write(name, size, digest, mtime, mode))
+        written = header.write(name, size, digest, mtime, mode)
+        return framing.LENGTH.pack(len(written)) + written
     except UnicodeEncodeError:  # a name that is not UTF-8
         return encode(File(name=name, size=size, hash=digest, mtime=mtime, mode=mode))
 

@@ -13,13 +13,13 @@ from time import time_ns
 
 from filexfer import hashing, protocol
 from filexfer.body import LargeBody, mismatch
-from filexfer.entry import FOLDER, Entry
+from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
-from filexfer.storage.staged import Result
+from filexfer.storage.staged import ARRIVED, Result
 from filexfer.storage.staging import entry_of_file, entry_of_link
 
 TYPE_CHECKING = False
@@ -81,6 +81,7 @@ class Receiver:
         self._needs_strong = algorithm if algorithm in hashing.STRONG else ""
         self._publisher = Publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
+        self._within = ""  # what names in the last of them begin with
         self._item = 0  # the number of the last item that came
         # If set, takes the folders that other connections fill too; the caller finishes them.
         self.shared_folders: dict[str, Folder] | None = None
@@ -104,8 +105,7 @@ class Receiver:
         Whatever ends it, what was received whole is published.
         """
         try:
-            while (message := self._next()) is not None:
-                self._takers[type(message)](message)
+            self._take_items()
         except BaseException:
             self._exchange = False
             for _, folder in self._open_folders:
@@ -151,22 +151,27 @@ class Receiver:
         self._publisher.finish()
         return outcome[0]
 
-    def _next(self) -> Message | None:
-        """Return the next message, or None at the end."""
-        connection = self._connection
-        while (message := connection.message(State.TAKING)) is None:
+    def _take_items(self) -> None:
+        """Take every message up to the end."""
+        connection, takers = self._connection, self._takers
+        while True:
+            message = connection.message(State.TAKING)
+            if message is not None:
+                if type(message) is protocol.End:
+                    return
+                takers[type(message)](message)
+                continue
             self._publisher.advance()
             self._tell()
             self._report.progress()
             connection.fill(self._publisher.patience, inside=connection.has_input)
-        return None if type(message) is protocol.End else message
 
     # Items
 
     def _take_file(self, message: File) -> None:
         self._item += 1
         name = self._place(message.name)
-        if self._open_folders:
+        if self._open_folders and not message.name.startswith(self._within):
             self._leave_folders(message.name)
         try:
             staged = self._receive(message, name)
@@ -190,12 +195,13 @@ class Receiver:
         if size is None:
             raise ProtocolError("a file with a plain body needs a size")
         data = self._connection.body(size)
-        self._report.move(size)
-        if self._digest(data, message.hash) != message.hash:
-            raise mismatch(name)
+        self._report.moved += size
+        digest = message.hash
+        if self._digest_of(data) != digest:
+            self._check_digest(data, digest, name)
         if self._needs_strong:
-            self._check_strength(message.hash, name)
-        entry = entry_of_file(name, size, message.mtime, message.mode, message.hash)
+            self._check_strength(digest, name)
+        entry = Entry(name, FILE, size, message.mtime, message.mode, digest)
         return self._staging.small(entry, data)
 
     def _check_strength(self, digest: str, name: str) -> None:
@@ -204,10 +210,9 @@ class Receiver:
             text = f"was verified by {used} only, not by {self._needs_strong}"
             raise FileError(Code.HASH_MISMATCH, name, text)
 
-    def _digest(self, body: memoryview, announced: str) -> str:
-        if not announced.startswith(hashing.DEFAULT):
-            return hashing.digest_of(announced.partition(":")[0])(body)
-        return self._digest_of(body)
+    def _check_digest(self, data: memoryview, digest: str, name: str) -> None:
+        if hashing.digest_of(digest.partition(":")[0])(data) != digest:
+            raise mismatch(name)
 
     def _receive_large(self, message: File, name: str) -> Item:
         entry = entry_of_file(name, message.size or 0, message.mtime, message.mode)
@@ -233,7 +238,7 @@ class Receiver:
 
     def _moved(self, size: int) -> None:
         """Note that a piece of a large body is in."""
-        self._report.move(size)
+        self._report.moved += size
         self._report.progress()
         self._publisher.advance()
         self._tell()
@@ -265,6 +270,7 @@ class Receiver:
                 self._report.add_folder()
         else:
             self._open_folders.append((message.name, finish))
+            self._within = message.name + "/" if message.name else ""
 
     def _take_link(self, message: Link) -> None:
         self._item += 1
@@ -286,7 +292,8 @@ class Receiver:
         """Finish the folders that *name* is not in any more."""
         while self._open_folders:
             above, finish = self._open_folders[-1]
-            if not above or name.startswith(above + "/"):
+            self._within = above + "/" if above else ""
+            if name.startswith(self._within):
                 return
             del self._open_folders[-1]
             self._publisher.add(finish)
@@ -322,6 +329,9 @@ class Receiver:
     def _settle(self, item: Item, result: Result) -> None:
         """Count what became of an item, and reply if that is not simply ``stored``."""
         entry = item.entry
+        if result is ARRIVED and entry.type != FOLDER:  # as nearly all
+            self._report.arrived(entry.name, entry.size, protocol.STORED)
+            return
         if result.error:
             self._report.fail(result.error)
         elif entry.type == FOLDER:

@@ -144,15 +144,6 @@ class Report:
     def _note_event(self, name: str, result: str, size: int) -> None:
         self._events.append((name, result, size))
 
-    def find(self, size: int) -> None:
-        """Count a file that the walk found."""
-        self.found += 1
-        self.found_bytes += size
-
-    def move(self, size: int) -> None:
-        """Count bytes of contents that travelled."""
-        self.moved += size
-
     def arrived(self, name: str, size: int, result: str) -> None:
         """Count a file that is settled and there."""
         self.files += 1

@@ -92,8 +92,7 @@ class Sender:
         connection = self._connection
         connection.on_input = self._take_replies
         try:
-            while self._step(offers):
-                pass
+            self._send_all(offers)
             self._finish_late_folders()
             connection.send(protocol.End())
             connection.flush()
@@ -115,25 +114,28 @@ class Sender:
             )
         self._report.refuse(error)
 
-    def _step(self, offers: Iterator[Offer]) -> bool:
-        """Do the next thing there is to do; False when everything is sent."""
+    def _send_all(self, offers: Iterator[Offer]) -> None:
+        """Ask about what needs it, and send what is wanted."""
         questions = self._questions
-        if self._connection.has_input:
-            self._take_replies()
-        if questions.wanted:
-            self._send(questions.wanted.popleft())
-        elif questions.may_gather and (offer := next(offers, None)):
+        for offer in offers:
             if not questions.needs(offer):
                 self._send(offer)
-            elif questions.gather(offer):
+                continue
+            if questions.gather(offer):
                 self._ask()
-        elif questions.has_gathered:
+            while questions.wanted or not questions.may_gather:
+                self._send_wanted()
+        if questions.has_gathered:
             self._ask()
-        elif questions.is_open:
-            self._wait()
+        while questions.wanted or questions.is_open:
+            self._send_wanted()
+
+    def _send_wanted(self) -> None:
+        """Send what an answer asked for, or wait for an answer."""
+        if self._questions.wanted:
+            self._send(self._questions.wanted.popleft())
         else:
-            return False
-        return True
+            self._wait()
 
     def _ask(self) -> None:
         self._connection.send(self._questions.ask())
@@ -189,12 +191,11 @@ class Sender:
 
     def _send_file(self, offer: Offer) -> None:
         entry = offer.entry
-        data = None
-        if entry.size <= PLAIN_MAX:
-            data = self._reader(offer).read(entry, PLAIN_MAX)
+        reader = self._readers.get(offer.source.storage) or self._reader(offer)
+        data = reader.read(entry, PLAIN_MAX) if entry.size <= PLAIN_MAX else None
         self._enter_folder_of(offer)
         if data is None:
-            file = self._reader(offer).large(entry)
+            file = reader.large(entry)
             try:
                 self._send_large(offer, file)
             finally:
@@ -209,7 +210,7 @@ class Sender:
         )
         if size:
             self._connection.post(data)
-        self._report.move(size)
+        self._report.moved += size
 
     def _send_large(self, offer: Offer, file: OpenFile) -> None:
         """Send a file in parts; a failure on the way ends it at the next part."""
@@ -259,13 +260,13 @@ class Sender:
         self._connection.flush()  # the buffer is used again
         if self._connection.has_input:
             self._take_replies()
-        self._report.move(len(view) - ROOM)
+        self._report.moved += len(view) - ROOM
         self._report.progress()
 
     def _send_hole(self, size: int, made: hashing.Hash) -> None:
         self._connection.post(LENGTH.pack(HOLE | size))
         self._connection.flush()  # the next may take a while
-        self._report.move(size)
+        self._report.moved += size
         while size:
             piece = min(size, len(_ZEROS))
             made.update(_ZEROS[:piece])

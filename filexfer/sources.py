@@ -94,7 +94,8 @@ def walk(
                 if split and not split.has(entry, wire_name, reader):
                     continue
                 if entry.type == FILE:
-                    report.find(entry.size)
+                    report.found += 1
+                    report.found_bytes += entry.size
                 elif reason := _reason_to_pass_over(entry, wire_name, source):
                     failed(FileError(Code.PASSED_OVER, wire_name, reason))
                     continue

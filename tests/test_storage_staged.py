@@ -536,6 +536,7 @@ def test_a_folder_that_cannot_be_finished_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(os, if_fails, failing(errno.EPERM))
         assert word(finish.publish()) == Code.DENIED
+    finish.release()
     assert finish.folder.users == 0
 
 

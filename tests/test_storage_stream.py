@@ -166,6 +166,6 @@ def test_what_was_streamed_can_be_settled(pipe: Pipe) -> None:
     publisher.add(item)
     publisher.finish()
     assert settled == [("name", Choice.TAKE)]
-    for call in (item.discard, item.hold, item.release):
+    for call in (item.discard, item.release):
         call()
     assert os.read(pipe[0], 100) == b"data"

@@ -85,19 +85,16 @@ class Item(Protocol):
     entry: Entry
 
     def publish(self) -> Result:
-        """Let it take its place; after that, or ``discard``, it is used up."""
+        """Let it take its place; what remains is ``release``."""
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove it; it is used up."""
 
     def place(self) -> tuple[object, int] | None:
         """Return the folder it lies in, kept open until ``release``, and its descriptor."""
 
-    def hold(self) -> None:
-        """Keep its folder open beyond ``publish``."""
-
     def release(self) -> None:
-        """Let go of the folder."""
+        """Let go of the folder; it is used up."""
 
 
 class Writer(Protocol):

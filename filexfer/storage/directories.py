@@ -39,11 +39,11 @@ class Directory:
         made: Whether this exchange made it, so that nothing of others is in it.
         direct: Whether small files are written under their own names now.
         hidden_fd: After a merge, the descriptor of the folder that was hidden, else -1.
+        hidden_in: While nobody else can see it, the folder that it lies in.
 
     """
 
     __slots__ = (
-        "_above",
         "_left_in",
         "_part",
         "_temporary",
@@ -51,6 +51,7 @@ class Directory:
         "direct",
         "fd",
         "hidden_fd",
+        "hidden_in",
         "made",
         "name",
         "users",
@@ -64,19 +65,14 @@ class Directory:
         self.claimed = False
         self.direct = False
         self.hidden_fd = -1
-        self._above: Directory | None = None  # while it is hidden, what it lies in
+        self.hidden_in: Directory | None = None
         self._left_in: Directory | None = None  # after a merge, what the hidden one lies in
         self._temporary = self._part = ""
 
     def hide(self, above: Directory, temporary: str, part: str) -> None:
         """Note that it lies in *above* as *temporary* and shall be called *part*."""
         above.users += 1
-        self._above, self._temporary, self._part = above, temporary, part
-
-    @property
-    def is_hidden(self) -> bool:
-        """Whether nobody else can see it yet."""
-        return self._above is not None
+        self.hidden_in, self._temporary, self._part = above, temporary, part
 
     def reveal(self) -> None:
         """Let it take its place, and all it lies in before it.
@@ -85,7 +81,7 @@ class Directory:
             OSError: if that fails; what is in it stays hidden.
 
         """
-        above = self._above
+        above = self.hidden_in
         if above is None:
             return
         above.reveal()
@@ -101,12 +97,12 @@ class Directory:
                 self.claim()  # what comes over has temporary names there
                 self._left_in = above  # needed until the hidden one is removed
                 above.users += 1
-        self._above = None
+        self.hidden_in = None
         above.users -= 1
 
     def close(self) -> None:
         """Close it; what is still hidden is removed, if nothing is left in it."""
-        lies_in = self._above or self._left_in
+        lies_in = self.hidden_in or self._left_in
         if lies_in is not None:
             try:
                 fd = lies_in.fd if lies_in.hidden_fd < 0 else lies_in.hidden_fd
@@ -187,6 +183,10 @@ class Directories:
     def __len__(self) -> int:
         return len(self._open)
 
+    def known(self, name: str) -> Directory | None:
+        """Return the folder *name* if it is open."""
+        return self._open.get(name)
+
     def get(self, name: str) -> Directory:
         """Return the folder *name*, open.
 
@@ -250,7 +250,7 @@ class Directories:
             return self.get(name)
         fd = os.open(temporary or part, FLAGS, dir_fd=parent.fd)
         folder = Directory(name, fd, made=True)
-        if temporary or parent.is_hidden:
+        if temporary or parent.hidden_in:
             folder.hide(parent, temporary or part, part)
             folder.direct = bool(temporary)
         self._open[name] = folder
@@ -286,7 +286,7 @@ class Directories:
             made = self._make(parent, part)
             fd = os.open(part, FLAGS, dir_fd=parent.fd)
         folder = Directory(name, fd, made=made)
-        if parent.is_hidden:
+        if parent.hidden_in:
             folder.hide(parent, part, part)
         return folder
 

@@ -77,16 +77,16 @@ class Publisher:
         if self._broken:
             self._fail(item, self._broken)
         elif not self._grouped:
-            self._settle(item, item.publish())
+            result = item.publish()
+            item.release()
+            self._settle(item, result)
         else:
             if not self._gathering:
                 self._began = monotonic()
                 self._folders = self._staging.folders_opened
             self._gathering.append(item)
-            if (
-                len(self._gathering) >= GROUP_ITEMS
-                or self._staging.folders_opened - self._folders > GROUP_FOLDERS
-            ):
+            folders = self._staging.folders_opened - self._folders
+            if len(self._gathering) >= GROUP_ITEMS or folders > GROUP_FOLDERS:
                 self.advance(close_group=True, wait=self._flush is not None)
 
     @property
@@ -141,7 +141,7 @@ class Publisher:
     def _after_flush(self, flush: _Flush) -> None:
         error = flush.join()
         self._flush = None
-        named, self._named = self._named, []
+        named, self._named = self._named, []  # their folders were needed for this flush
         flushed, self._flushing = self._flushing, []
         if error:
             self._broken = FileError.from_os(error, "")
@@ -155,9 +155,7 @@ class Publisher:
         for item, result in named:
             item.release()
             self._settle(item, result)
-        for item in flushed:
-            item.hold()  # the next flush needs its folder open
-            self._named.append((item, item.publish()))
+        self._named = [(item, item.publish()) for item in flushed]
 
     def _fail(self, item: Item, error: FileError) -> None:
         item.discard()

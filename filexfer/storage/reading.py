@@ -91,11 +91,7 @@ class Reading:
             if len(levels) > 1 and not recursive:
                 continue
             below: list[Entry] = []
-            for entry in self._scan(folder_name, report):
-                if entry.type == FOLDER:
-                    below.append(entry)
-                else:
-                    yield entry
+            yield from self._scan(folder_name, below, report)
             below.reverse()
             levels.append(below)
 
@@ -139,7 +135,8 @@ class Reading:
 
         """
         name = entry.name
-        folder, part = self._locate(name)
+        above, part = locate(name)
+        folder = self._folders.known(above) or self._folders.get(above)
         try:
             fd = os.open(part, _OPEN, dir_fd=folder.fd)
             try:
@@ -190,7 +187,10 @@ class Reading:
         above, part = locate(name)
         return self._folders.get(above), part
 
-    def _scan(self, name: str, report: Callable[[FileError], object]) -> Iterator[Entry]:
+    def _scan(
+        self, name: str, below: list[Entry], report: Callable[[FileError], object]
+    ) -> Iterator[Entry]:
+        """Yield what lies in a folder; the folders among it go to *below* instead."""
         prefix = name + "/" if name else ""
         try:
             folder = self._folders.get(name)
@@ -205,11 +205,16 @@ class Reading:
                     if part[:1] == "." and names.is_reserved(part):
                         continue
                     try:
-                        yield _entry_in(folder, prefix + part, part)
+                        entry = _entry_in(folder, prefix + part, part)
                     except FileNotFoundError:
                         continue  # removed meanwhile
                     except OSError as error:
                         report(FileError.from_os(error, prefix + part))
+                        continue
+                    if entry.type == FOLDER:
+                        below.append(entry)
+                    else:
+                        yield entry
         except OSError as error:
             report(FileError.from_os(error, name))
         finally:
@@ -299,6 +304,8 @@ class LargeFile:
 
 def _entry_in(folder: Directory, name: str, part: str) -> Entry:
     status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
+    if stat.S_ISREG(status.st_mode):
+        return Entry(name, FILE, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
     entry = _entry(name, status)
     if entry.type == LINK:
         try:

@@ -104,10 +104,10 @@ class Staged:
     def publish(self) -> Result:
         """Let it take its place, and say how that went; it is gone from its temporary name."""
         try:
-            self._reveal()
+            if self.folder.hidden_in or self.folder.fd != self._fd:
+                self._reveal()
             if self.temporary == self.part:  # it has its name since it was written
-                self.release()
-                return _TAKEN
+                return ARRIVED
             result = self._rename()
             if self._staging.durability == "file":
                 system.flush_descriptor(self.folder.fd)
@@ -121,7 +121,10 @@ class Staged:
 
     def discard(self) -> None:
         """Remove it; it was not wanted or not good."""
+        self._remove()
         self.release()
+
+    def _remove(self) -> None:
         try:
             os.unlink(self.temporary, dir_fd=self._fd)
         except OSError:
@@ -131,10 +134,6 @@ class Staged:
         """Return the folder it lies in, and its descriptor."""
         return self.folder, self.folder.fd
 
-    def hold(self) -> None:
-        """Keep the folder open beyond ``publish``."""
-        self.folder.users += 1
-
     def release(self) -> None:
         """Let go of the folder."""
         self.folder.users -= 1
@@ -143,14 +142,14 @@ class Staged:
         """Let its folder be seen; follow it if it was merged with one that others made."""
         folder = self.folder
         try:
-            if folder.is_hidden:
+            if folder.hidden_in:
                 folder.reveal()
             if folder.fd != self._fd:
                 temporary = self._staging.temporary()
                 os.rename(self.temporary, temporary, src_dir_fd=self._fd, dst_dir_fd=folder.fd)
                 self.temporary, self._fd = temporary, folder.fd
         except BaseException:
-            self.discard()
+            self._remove()
             raise
 
     def _rename(self) -> Result:
@@ -159,10 +158,9 @@ class Staged:
         except FileExistsError:
             return self._where_taken()
         except BaseException:
-            self.discard()
+            self._remove()
             raise
-        self.release()
-        return _TAKEN
+        return ARRIVED
 
     def _where_taken(self) -> Result:
         """Decide about a name that is taken, and do it, without a gap between."""
@@ -178,7 +176,7 @@ class Staged:
                     return result
             return self._failure(Code.IO_ERROR, "keeps being replaced by others")
         finally:
-            self.discard()
+            self._remove()
             if not result or result.choice not in _PUBLISHED:
                 self._restore_time(before)
 
@@ -197,7 +195,7 @@ class Staged:
                 system.rename_exclusive(self.folder.fd, self.temporary, self.part)
             except FileExistsError:
                 return None
-            return _TAKEN
+            return ARRIVED
         decision = self._staging.policy.decide(self.entry, existing, self._digest_of_existing)
         if decision.choice is Choice.REPLACE:
             fd = self.folder.fd
@@ -265,9 +263,7 @@ class FolderFinish:
             return Result(Choice.REFUSE, FileError.from_os(error, self.entry.name))
         except OverflowError:
             return Result.failure(Code.IO_ERROR, self.entry.name, "its time is out of range")
-        finally:
-            self.release()
-        return _TAKEN
+        return ARRIVED
 
     def discard(self) -> None:
         """Leave the folder as it is."""
@@ -276,10 +272,6 @@ class FolderFinish:
     def place(self) -> tuple[Directory, int]:
         """Return the folder, and its descriptor."""
         return self.folder, self.folder.fd
-
-    def hold(self) -> None:
-        """Keep the folder open beyond ``publish``."""
-        self.folder.users += 1
 
     def release(self) -> None:
         """Let go of the folder."""
@@ -325,5 +317,5 @@ class _Locked:
 
 
 _PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)
-_TAKEN = Result(Choice.TAKE)
+ARRIVED = Result(Choice.TAKE)  # under a name that was free
 _REPLACED = Result(Choice.REPLACE)

@@ -111,7 +111,7 @@ class Staging:
         """
         name = entry.name
         above, part = locate(name)
-        folder = self._folder_of(name, above)
+        folder = self.folders.known(above) or self._folder_of(name, above)
         if folder.direct:
             try:
                 return self._written(Staged(self, folder, part, part, entry), data)
@@ -121,9 +121,18 @@ class Staging:
         return self._written(Staged(self, folder, self.temporary(), part, entry), data)
 
     def _written(self, staged: Staged, data: bytes | memoryview) -> Staged:
-        name = staged.entry.name
+        entry, name = staged.entry, staged.entry.name
         try:
-            self._write(staged, data)
+            fd = os.open(staged.temporary, _CREATE, entry.mode & 0o777, dir_fd=staged.folder.fd)
+            try:
+                done = os.write(fd, data)
+                while done < len(data):
+                    done += os.write(fd, data[done:])
+                os.utime(fd, ns=(entry.mtime, entry.mtime))
+                if self.flushes:
+                    system.flush_descriptor(fd)
+            finally:
+                os.close(fd)
         except FileExistsError:
             staged.release()
             raise
@@ -137,19 +146,6 @@ class Staging:
             staged.discard()
             raise FileError(Code.IO_ERROR, name, "its time is out of range") from None
         return staged
-
-    def _write(self, staged: Staged, data: bytes | memoryview) -> None:
-        entry = staged.entry
-        fd = os.open(staged.temporary, _CREATE, entry.mode & 0o777, dir_fd=staged.folder.fd)
-        try:
-            done = os.write(fd, data)
-            while done < len(data):
-                done += os.write(fd, data[done:])
-            os.utime(fd, ns=(entry.mtime, entry.mtime))
-            if self.flushes:
-                system.flush_descriptor(fd)
-        finally:
-            os.close(fd)
 
     def begin(self, entry: Entry) -> Draft:
         """Begin a file.

@@ -216,8 +216,5 @@ class StreamedFile:
     def place(self) -> None:
         """Return None: there is no folder."""
 
-    def hold(self) -> None:
-        """Do nothing: there is no folder."""
-
     def release(self) -> None:
         """Do nothing: there is no folder."""
