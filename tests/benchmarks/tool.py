@@ -18,6 +18,7 @@ PLACES = os.pathsep.join(
     (os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/local/sbin")
 )
 VERSION_OPTIONS = {"ssh": "-V", "nginx": "-v", "socat": "-V"}  # the others have --version
+PARTS_OF_SSH = {"sshd", "ssh-keygen", "scp"}  # their version is that of ssh
 
 
 class Tool:
@@ -26,7 +27,7 @@ class Tool:
     Attributes:
         key: Its name on the command line.
         title: Its name in tables.
-        needs: The programs that must be there; the versions of all but helpers are told.
+        needs: The programs that must be there.
         skips: Whether it sends only what is missing, if it is asked again.
 
     """
@@ -90,10 +91,8 @@ def versions(tools: list[Tool]) -> dict[str, str]:
     """Return the versions of the tools' programs, of those that tell."""
     found = {}
     for name in dict.fromkeys(name for tool in tools for name in tool.needs):
-        said = output(name, VERSION_OPTIONS.get(name, "--version"))
-        if name not in ("sshd", "ssh-keygen", "scp") and (
-            version := re.search(r"\d+\.\d+[\w.-]*", said)
-        ):
+        said = "" if name in PARTS_OF_SSH else output(name, VERSION_OPTIONS.get(name, "--version"))
+        if version := re.search(r"\d+\.\d+[\w.-]*", said):
             found[name] = version[0]
     return found
 
