@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import framing, header, protocol, schema
+from filexfer import codec, framing, header, protocol, schema
+from filexfer.codec import decode, encode
 from filexfer.entry import TYPES, Entry
 from filexfer.errors import Code, ProtocolError, UsageError
 from filexfer.hashing import ALGORITHMS
-from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State, decode, encode
+from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State
 
 if TYPE_CHECKING:
     from filexfer.schema import Message
@@ -225,7 +226,7 @@ def test_the_quick_way_to_write_a_file(
 ) -> None:
     """``file_frame`` writes what ``encode`` would."""
     message = protocol.File(name=name, size=size, hash=digest, mtime=mtime, mode=mode)
-    assert protocol.file_frame(name, size, digest, mtime, mode) == encode(message)
+    assert codec.file_frame(name, size, digest, mtime, mode) == encode(message)
 
 
 @settings(max_examples=300)
@@ -234,7 +235,7 @@ def test_the_quick_way_to_read_a_file(
     name: str, size: int, mtime: int, mode: int, data: st.DataObject
 ) -> None:
     """Whatever is read the quick way is read alike the long way, also with a byte changed."""
-    written = bytearray(protocol.file_frame(name, size, DIGEST, mtime, mode)[4:])
+    written = bytearray(codec.file_frame(name, size, DIGEST, mtime, mode)[4:])
     if data.draw(st.booleans()):
         at = data.draw(st.integers(0, len(written) - 1))
         written[at : at + data.draw(st.integers(0, 1))] = data.draw(
@@ -314,7 +315,7 @@ def test_modes_the_quick_way(mode: int) -> None:
 )
 def test_the_quick_way_is_taken(size: int, mtime: int, mode: int) -> None:
     """What our own senders write about most files is read the quick way."""
-    written = protocol.file_frame("a/é b,c:d{}.txt", size, DIGEST, mtime, mode)[4:]
+    written = codec.file_frame("a/é b,c:d{}.txt", size, DIGEST, mtime, mode)[4:]
     assert header.read(written) == vars(
         protocol.File(name="a/é b,c:d{}.txt", size=size, hash=DIGEST, mtime=mtime, mode=mode)
     )
