@@ -37,6 +37,7 @@ answered in turn; it need not wait for one answer before it makes the next reque
 
     stat -> entries (one or none)     list -> entries ... (until more is false)
     mkdir, remove -> ok               end -> both close
+    probe_up and a body -> ok         probe_down -> ok and a body
     put -> the client sends items     get -> the server sends items
 
 ``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
@@ -57,6 +58,9 @@ A sender may ask first: ``ask`` names entries, and ``answer`` has one letter for
 
 A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fatal error is an
 ``error`` frame; its sender then reads and drops what is under way for a moment, and closes.
+
+``probe_up`` and ``probe_down`` measure the way and touch no disk. Their body is in parts, without
+holes and without a trailer: exactly ``size`` bytes, at most 67,108,864, which mean nothing.
 
 The plainest peer
 =================
@@ -87,6 +91,7 @@ FRAME_MAX = framing.MAX_FRAME
 PART_MAX = 4 << 20
 HOLE = 1 << 31  # the bit that marks a hole
 PLAIN_MAX = 256 << 10  # bytes; our own senders use a plain body up to here
+PROBE_MAX = 64 << 20  # bytes of one probe
 ALIVE_EVERY = 5.0  # seconds
 
 
@@ -140,6 +145,18 @@ class Remove(Message, kind="remove"):
 
 class Ok(Message, kind="ok"):
     """Server: the request was carried out."""
+
+
+class ProbeUp(Message, kind="probe_up"):
+    """Client: take this body in and drop it; needs the right to create."""
+
+    size: Size
+
+
+class ProbeDown(Message, kind="probe_down"):
+    """Client: answer with ``ok`` and a body of this size; needs the right to read."""
+
+    size: Size
 
 
 class Put(Message, kind="put"):
@@ -320,7 +337,7 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
     State.OPENING: {Hello: State.IDLE, Store: State.PLAIN, Fetch: State.PLAIN},
     State.PLAIN: {Store: State.PLAIN, Fetch: State.PLAIN, End: State.CLOSED},
     State.IDLE: {
-        **dict.fromkeys((Stat, List, MakeFolder, Remove, Alive), State.IDLE),
+        **dict.fromkeys((Stat, List, MakeFolder, Remove, ProbeUp, ProbeDown, Alive), State.IDLE),
         Put: State.TAKING,
         Get: State.GIVING,
         End: State.CLOSED,

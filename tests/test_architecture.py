@@ -24,7 +24,7 @@ LAYERS = [
     "codec options sources storage.reading storage.staged",
     "connection",
     "dial questions requests window storage.folder storage.publishing storage.stream",
-    "parallel sender storage.staging",
+    "parallel probe sender storage.staging",
     "body upload",
     "receiver",
     "download session",

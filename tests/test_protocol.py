@@ -46,6 +46,8 @@ MESSAGES: list[tuple[str, Message]] = [
     ('{"kind":"mkdir","name":"a"}', protocol.MakeFolder(name="a")),
     ('{"kind":"remove","name":"a","recursive":true}', protocol.Remove(name="a", recursive=True)),
     ('{"kind":"ok"}', protocol.Ok()),
+    ('{"kind":"probe_up","size":5}', protocol.ProbeUp(size=5)),
+    ('{"kind":"probe_down","size":0}', protocol.ProbeDown(size=0)),
     (
         '{"kind":"put","if_exists":"skip","checksum":true}',
         protocol.Put(if_exists="skip", checksum=True),
@@ -387,6 +389,7 @@ def test_the_numbers_of_the_specification() -> None:
     doc = protocol.__doc__ or ""
     assert f"1 to {protocol.FRAME_MAX:,}" in doc
     assert f"1 to {protocol.PART_MAX:,}" in doc
+    assert f"at most {protocol.PROBE_MAX:,}, which" in doc
     assert f"{protocol.HOLE:#x} + zeros" in doc
     assert f"every {protocol.ALIVE_EVERY:g} seconds" in doc
     assert protocol.VERSION == 1
@@ -403,7 +406,7 @@ def test_the_numbers_of_the_specification() -> None:
 LEGAL = {
     State.OPENING: "hello  fetch",
     State.PLAIN: " fetch end",
-    State.IDLE: "stat list mkdir remove alive put get end",
+    State.IDLE: "stat list mkdir remove probe_up probe_down alive put get end",
     State.GREETING: "welcome",
     State.ANSWERING: "entries ok stored file alive end",
     State.TAKING: "file folder link unsent ask alive end",
@@ -505,7 +508,9 @@ def test_the_spelling_of_the_tutorial(members: dict[str, Any]) -> None:
 # Malformed headers
 
 
-@pytest.mark.parametrize("kind", ["", "put", "file", "fetch", "stat", "received"])
+@pytest.mark.parametrize(
+    "kind", ["", "put", "file", "fetch", "stat", "received", "probe_up", "probe_down"]
+)
 @pytest.mark.parametrize(
     "size",
     [
