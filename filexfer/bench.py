@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from filexfer.dial import Door
 
 NETWORK_MOST = 4_000_000_000  # bytes of one measurement
+ROUND_TRIPS = 8  # that a measurement takes longer ...
+ROUND_TRIPS_MOST = 5.0  # ... within so many seconds
 DISK_MOST = 1_000_000_000  # bytes of one file; it is gone before there is another
 DISK_LEAST = 16_000_000  # with less to write nothing is measured
 PIECE = 2 << 20  # bytes; as large as those of a transfer
@@ -41,7 +43,8 @@ class Line:
 
     Args:
         door: To the server.
-        seconds: How long each measurement takes, about.
+        seconds: How long each measurement takes, about; on a long way some round trips more, for
+            a connection needs them to come up to its speed.
 
     Attributes:
         round_trip: Seconds between a small request and its answer.
@@ -60,6 +63,7 @@ class Line:
         except BaseException:
             self._first.close()
             raise
+        self._seconds += min(ROUND_TRIPS * self.round_trip, ROUND_TRIPS_MOST)
 
     def __enter__(self) -> Line:
         return self

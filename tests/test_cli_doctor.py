@@ -108,12 +108,13 @@ def test_no_server(place: str, what: str, reason: str) -> None:
     assert re.match(r" {19}\S", result.stdout.splitlines()[-1])
 
 
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--speed"]])
 @pytest.mark.parametrize("module", ["xxhash", "tqdm"])
-def test_a_library_is_missing(module: str) -> None:
+def test_a_library_is_missing(module: str, words: list[str]) -> None:
     """A library that is missing is found out, and said without a traceback."""
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from filexfer.cli import main; sys.exit(main(['doctor', 'fx://127.0.0.1:1/']))"
+        f"from filexfer.cli import main; sys.exit(main({[*words, 'fx://127.0.0.1:1/']}))"
     )
     result = subprocess.run(
         [sys.executable, "-c", script],

@@ -65,7 +65,8 @@ def run(arguments: Namespace) -> int:
         if getattr(arguments, option) is not None and not arguments.speed:
             raise UsageError(f"--{option} goes with --speed only")
     if arguments.speed:
-        return _measure(arguments, remote)
+        missing = [each for each in health.of_this_machine() if each.code == ExitCode.FAULT]
+        return _look(missing) if missing else _measure(arguments, remote)
     code = _look(health.of_this_machine())
     if remote and code != ExitCode.FAULT:
         there = _look(health.of_server(_door(remote.host, remote.port, arguments)))
