@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from filexfer import hashing
 from filexfer.buffers import ROOM, borrowed
+from filexfer.codec import part_length
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
 from filexfer.names import shown
-from filexfer.protocol import HOLE, PART_MAX
 from filexfer.storage.staging import entry_of_file
 
 TYPE_CHECKING = False
@@ -184,15 +184,3 @@ class LargeBody:
 def mismatch(name: str) -> FileError:
     """Return the failure of a body that is not what its hash says."""
     return FileError(Code.HASH_MISMATCH, name, "the bytes that came do not match their hash")
-
-
-def part_length(data: memoryview) -> tuple[int, bool]:
-    """Return the length of a part of a body, and whether it is a hole."""
-    (length,) = LENGTH.unpack(data)
-    if length & HOLE:
-        if length == HOLE:
-            raise ProtocolError("a hole must not be empty")
-        return length - HOLE, True
-    if length > PART_MAX:
-        raise ProtocolError(f"a part of a body must have at most {PART_MAX} bytes")
-    return length, False

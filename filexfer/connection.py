@@ -14,7 +14,7 @@ import select
 import socket
 from time import monotonic
 
-from filexfer import protocol
+from filexfer import codec, protocol
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -101,7 +101,7 @@ class Connection:
 
     def send(self, message: Message) -> None:
         """Queue *message*."""
-        self.post(protocol.encode(message))
+        self.post(codec.encode(message))
 
     @property
     def is_full(self) -> bool:
@@ -168,7 +168,7 @@ class Connection:
         header = self._header()
         if header is None:
             return None
-        message = protocol.decode(header, state)
+        message = codec.decode(header, state)
         if type(message) is protocol.Error and message.fatal:
             raise said(message.code, message.text)
         return message
@@ -382,7 +382,7 @@ class Connection:
         with contextlib.suppress(ProtocolError):  # not at a frame: the bytes of a body
             while message is None and (header := self._header()) is not None:
                 with contextlib.suppress(ProtocolError):  # a frame of another kind
-                    message = protocol.decode(header, protocol.State.CLOSED)
+                    message = codec.decode(header, protocol.State.CLOSED)
         if type(message) is protocol.Error:
             raise said(message.code, message.text)
         raise error from None

@@ -49,6 +49,7 @@ class Door:
         self.tls = tls
         self.insecure = insecure
         self.rights: frozenset[str] = frozenset()  # known after the first greeting
+        self.program = ""  # what the server calls itself; the same
 
     def open(self) -> Connection:
         """Return a connection on which the greetings were exchanged.
@@ -91,7 +92,7 @@ class Door:
         except BaseException:
             connection.close()
             raise
-        self.rights = frozenset(welcome.rights)
+        self.rights, self.program = frozenset(welcome.rights), welcome.program
         return connection
 
     def __str__(self) -> str:

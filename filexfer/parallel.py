@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from filexfer.dial import Door
     from filexfer.report import Report
 
-    Work = Callable[[Connection, int, int, Report], None]
+    Work = Callable[[Connection, int, int, Report], Any]
 
 _REPORT_EVERY = 0.1  # seconds between two reports of a process
 _SIZE = struct.Struct("!I")  # before each report
@@ -46,7 +46,7 @@ def may_fork() -> bool:
 
 
 def together(door: Door, first: Connection, report: Report, shares: int, work: Work) -> None:
-    """Do *work* on several connections at once; raise the first failure.
+    """Do *work* on several connections, all of it; raise the first failure.
 
     Args:
         door: Opens the connections.
@@ -54,12 +54,26 @@ def together(door: Door, first: Connection, report: Report, shares: int, work: W
         report: Is brought up to date with what all of them do.
         shares: Into how many the work is divided.
         work: Is called with a connection, the number of its share, the number of shares, and
-            the report to use. Shares run at the same time, so nothing may be returned or kept.
+            the report to use. What it keeps may stay in another process.
+
+    """
+    done = at_once(door, first, report, shares, work)
+    for share in range(shares):
+        if share not in done:
+            work(first, share, shares, report)
+
+
+def at_once(
+    door: Door, first: Connection, report: Report, shares: int, work: Work
+) -> dict[int, Any]:
+    """Do the shares for which there are connections, as ``together`` does.
+
+    Returns:
+        What *work* returned for each share that was done: numbers, texts, or tuples of them.
 
     """
     run = _in_processes if may_fork() else _in_threads
-    for share in run(door, first, report, shares, work):
-        work(first, share, shares, report)
+    return run(door, first, report, shares, work)
 
 
 # Processes
@@ -67,12 +81,11 @@ def together(door: Door, first: Connection, report: Report, shares: int, work: W
 
 def _in_processes(
     door: Door, first: Connection, report: Report, shares: int, work: Work
-) -> list[int]:
-    """Do the work in processes; return the shares for which there was no connection."""
+) -> dict[int, Any]:
     with _Children(door, first, report, shares, work) as children:
-        work(first, 0, shares, report)
+        mine = work(first, 0, shares, report)
         children.wait()
-    return children.unserved
+    return {0: mine, **children.results}
 
 
 class _Children:
@@ -104,9 +117,9 @@ class _Children:
             raise failure
 
     @property
-    def unserved(self) -> list[int]:
-        """The shares for which there was no connection."""
-        return [child.share for child in self._children if not child.has_begun]
+    def results(self) -> dict[int, Any]:
+        """What became of the shares for which there was a connection."""
+        return {child.share: child.result for child in self._children if child.has_begun}
 
     def wait(self) -> None:
         """Wait until all have ended or one has failed.
@@ -156,10 +169,11 @@ class _Child:
         first: Connection,
         report: Report,
         share: int,
-        work: Callable[[Connection, int, Report], None],
+        work: Callable[[Connection, int, Report], Any],
     ) -> None:
         self.share = share
         self.has_begun = False  # it had a connection
+        self.result: Any = None
         self.is_open = True  # more may come from it
         self.failure: BaseException | None = None
         self._report = report
@@ -215,12 +229,14 @@ class _Child:
             self.has_begun = True
         elif kind == "changes":
             self._report.add_changes(what)
+        elif kind == "result":
+            self.result = what
         else:
             self.failure = errors.unpacked(what)
 
 
 def _run_child(
-    door: Door, pipe: int, report: Report, work: Callable[[Connection, Report], None]
+    door: Door, pipe: int, report: Report, work: Callable[[Connection, Report], Any]
 ) -> None:
     """Do a share in a process of its own, and report by the pipe."""
 
@@ -250,7 +266,7 @@ def _run_child(
         tell("begun", None)
         signal.signal(signal.SIGTERM, lambda *_: connection.interrupt())
         try:
-            work(connection, mine)
+            tell("result", work(connection, mine))
         finally:
             connection.close()
             tell("changes", mine.take_changes())
@@ -268,8 +284,8 @@ def _run_child(
 
 def _in_threads(
     door: Door, first: Connection, report: Report, shares: int, work: Work
-) -> list[int]:
-    """Do the work in threads; return the shares for which there was no connection."""
+) -> dict[int, Any]:
+    results: dict[int, Any] = {}
     failures: list[BaseException] = []
     connections = _opened(door, first, shares)
     lock = threading.Lock()  # guards report
@@ -282,7 +298,7 @@ def _in_threads(
     def run(connection: Connection, share: int) -> None:
         part = report.branch(merge)
         try:
-            work(connection, share, shares, part)
+            results[share] = work(connection, share, shares, part)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failures.append(error)
             for each in connections:
@@ -303,7 +319,7 @@ def _in_threads(
             connection.close()
     if failures:
         raise failures[0]
-    return list(range(len(connections), shares))
+    return results
 
 
 def _opened(door: Door, first: Connection, wanted: int) -> list[Connection]:

@@ -1,6 +1,6 @@
 """The wire protocol of filexfer, version 1: this text is its specification.
 
-This module must not know sockets, clocks, threads or files.
+This module must not know sockets, clocks, threads or files, or how a message becomes bytes.
 
 Frames
 ======
@@ -37,6 +37,7 @@ answered in turn; it need not wait for one answer before it makes the next reque
 
     stat -> entries (one or none)     list -> entries ... (until more is false)
     mkdir, remove -> ok               end -> both close
+    probe_up and a body -> ok         probe_down -> ok and a body
     put -> the client sends items     get -> the server sends items
 
 ``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
@@ -58,6 +59,9 @@ A sender may ask first: ``ask`` names entries, and ``answer`` has one letter for
 A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fatal error is an
 ``error`` frame; its sender then reads and drops what is under way for a moment, and closes.
 
+``probe_up`` and ``probe_down`` measure the way and touch no disk. Their body is in parts, without
+holes and without a trailer: exactly ``size`` bytes, at most 67,108,864, which mean nothing.
+
 The plainest peer
 =================
 A first frame without ``kind`` stores a file: name, size, and ``hash`` or ``md5`` (hex), then a
@@ -74,9 +78,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from filexfer import framing, header, schema
-from filexfer.errors import Code, ProtocolError, UsageError
-from filexfer.schema import Message, SchemaError
+from filexfer import framing
+from filexfer.schema import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ FRAME_MAX = framing.MAX_FRAME
 PART_MAX = 4 << 20
 HOLE = 1 << 31  # the bit that marks a hole
 PLAIN_MAX = 256 << 10  # bytes; our own senders use a plain body up to here
+PROBE_MAX = 64 << 20  # bytes of one probe
 ALIVE_EVERY = 5.0  # seconds
 
 
@@ -141,6 +145,18 @@ class Remove(Message, kind="remove"):
 
 class Ok(Message, kind="ok"):
     """Server: the request was carried out."""
+
+
+class ProbeUp(Message, kind="probe_up"):
+    """Client: take this body in and drop it; needs the right to create."""
+
+    size: Size
+
+
+class ProbeDown(Message, kind="probe_down"):
+    """Client: answer with ``ok`` and a body of this size; needs the right to read."""
+
+    size: Size
 
 
 class Put(Message, kind="put"):
@@ -321,7 +337,7 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
     State.OPENING: {Hello: State.IDLE, Store: State.PLAIN, Fetch: State.PLAIN},
     State.PLAIN: {Store: State.PLAIN, Fetch: State.PLAIN, End: State.CLOSED},
     State.IDLE: {
-        **dict.fromkeys((Stat, List, MakeFolder, Remove, Alive), State.IDLE),
+        **dict.fromkeys((Stat, List, MakeFolder, Remove, ProbeUp, ProbeDown, Alive), State.IDLE),
         Put: State.TAKING,
         Get: State.GIVING,
         End: State.CLOSED,
@@ -342,59 +358,3 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
     },
     State.CLOSED: {},
 }
-
-
-def encode(message: Message) -> bytes:
-    """Return *message* as a frame.
-
-    Raises ProtocolError if it does not fit, UsageError if a name is half a surrogate pair.
-    """
-    try:
-        written = message.write()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"no file can have this name: {error.object!r}") from None
-    if len(written) > FRAME_MAX:
-        raise ProtocolError(f"a {message.kind} frame of {len(written)} bytes is too long")
-    return framing.pack(written)
-
-
-def file_frame(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
-    """Return the frame of a ``File`` with a plain body, six times as fast as ``encode``."""
-    try:
-        written = header.write(name, size, digest, mtime, mode)
-        return framing.LENGTH.pack(len(written)) + written
-    except UnicodeEncodeError:  # a name that is not UTF-8
-        return encode(File(name=name, size=size, hash=digest, mtime=mtime, mode=mode))
-
-
-def decode(data: bytes | memoryview, state: State) -> Message:
-    """Return the message in the header *data*, which must be legal in *state*.
-
-    Raises:
-        ProtocolError: if it is malformed, unknown or out of order.
-
-    """
-    if state is State.TAKING and (checked := header.read(data)):
-        return File.made(checked)
-    try:
-        members = schema.read_object(data)
-        kind = members.pop("kind", "")
-        cls = KINDS.get(kind) if type(kind) is str else None
-        if cls is Store:
-            _as_store(members)
-        if cls is None:
-            raise ProtocolError(f"unknown kind of message {kind!r:.99}", Code.UNSUPPORTED)
-        if cls in TRANSITIONS[state] or cls is Error:
-            return cls.read(members)
-    except SchemaError as error:
-        raise ProtocolError(str(error)) from None
-    text = f"a {kind or 'plain'} message came while waiting for {state.value}"
-    raise ProtocolError(text, Code.OUT_OF_ORDER)
-
-
-def _as_store(members: dict[str, object]) -> None:
-    """Bring the spellings of plain clients into one."""
-    if "file_name" in members or "file_size" in members:
-        raise SchemaError(SPELLING)
-    if "md5" in members and "hash" not in members:
-        members["hash"] = f"md5:{members.pop('md5')}"

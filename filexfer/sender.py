@@ -9,7 +9,7 @@ This module must not know sockets, nor which side it is on.
 
 from __future__ import annotations
 
-from filexfer import hashing, protocol
+from filexfer import codec, hashing, protocol
 from filexfer.buffers import ROOM, borrowed
 from filexfer.entry import FOLDER, LINK
 from filexfer.errors import Code, FileError, ProtocolError
@@ -204,9 +204,7 @@ class Sender:
         size = entry.size
         self._window.open(offer, size)
         self._connection.post(
-            protocol.file_frame(
-                offer.wire_name, size, self._digest_of(data), entry.mtime, entry.mode
-            )
+            codec.file_frame(offer.wire_name, size, self._digest_of(data), entry.mtime, entry.mode)
         )
         if size:
             self._connection.post(data)

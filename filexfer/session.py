@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
-from filexfer import __version__, protocol
+from filexfer import __version__, probe, protocol
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -73,6 +73,8 @@ class Session:
             protocol.List: (LIST, self._list),
             protocol.MakeFolder: (CREATE, self._make_folder),
             protocol.Remove: (DELETE, self._remove),
+            protocol.ProbeUp: (CREATE, self._probe_up),
+            protocol.ProbeDown: (READ, self._probe_down),
             protocol.Put: (CREATE, self._put),
             protocol.Get: (READ, self._get),
             protocol.Store: (CREATE, self._store),
@@ -174,7 +176,7 @@ class Session:
         is_exchange = isinstance(message, protocol.Put | protocol.Get)
         is_plain = isinstance(message, protocol.Store | protocol.Fetch)
         if right not in self._rights:
-            if is_exchange or is_plain:
+            if is_exchange or is_plain or isinstance(message, protocol.ProbeUp):
                 raise RefusedError(Code.DENIED, f"this server does not let you {_DEEDS[right]}")
             error = FileError(Code.DENIED, "", f"this server does not let you {_DEEDS[right]}")
             self._refuse(error)
@@ -214,6 +216,15 @@ class Session:
     def _remove(self, message: protocol.Remove) -> None:
         self._folder.remove(message.name, recursive=message.recursive)
         self._connection.send(protocol.Ok())
+
+    def _probe_up(self, message: protocol.ProbeUp) -> None:
+        probe.take(self._connection, message.size)
+        self._connection.send(protocol.Ok())
+
+    def _probe_down(self, message: protocol.ProbeDown) -> None:
+        probe.check(message.size)
+        self._connection.send(protocol.Ok())
+        probe.give(self._connection, message.size)
 
     def _policy(self, if_exists: str = "error", *, checksum: bool = False) -> Policy:
         return Policy(

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from collections import deque
+from contextlib import contextmanager
 from threading import Thread
 from time import monotonic
 
@@ -19,6 +20,7 @@ from filexfer.server import GRACE_SECONDS, Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 DEATHS_MAX = 5
@@ -163,3 +165,44 @@ def _how(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
     return f"exit code {os.WEXITSTATUS(status)}"
+
+
+@contextmanager
+def beside(server: Server, workers: int) -> Iterator[None]:
+    """Serve in child processes while the block runs; they end with it or with this process.
+
+    They are cut off in whatever they do. The server's port and folder are given up here.
+    """
+    life, held = os.pipe()
+    children: list[int] = []
+    try:
+        try:
+            while len(children) < workers:
+                children.append(_serve_until_closed(server, life, held))
+        finally:
+            server.close()
+        yield
+    finally:
+        os.close(held)
+        os.close(life)
+        for child in children:
+            os.waitpid(child, 0)
+
+
+def _serve_until_closed(server: Server, life: int, held: int) -> int:
+    """Fork a process that serves until nobody holds the other end of *life*; return its number."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            for number in _SIGNALS:  # a terminal sends them to all; the parent decides
+                signal.signal(number, signal.SIG_IGN)
+            os.close(held)
+            server.after_fork()
+            server.serve(life)
+        finally:
+            os._exit(0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

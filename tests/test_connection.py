@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, both, framed, tcp_pair
 
-from filexfer import Options, dial, errors, protocol
+from filexfer import Options, codec, dial, errors, protocol
 from filexfer import connection as connection_module
-from filexfer.body import part_length
+from filexfer.codec import part_length
 from filexfer.connection import BUFFER, JOIN, QUEUE_MAX, Connection
 from filexfer.errors import (
     Code,
@@ -120,7 +120,7 @@ def test_both_directions_full(pair: LinkPair) -> None:
     """Both sides send much more than any buffer holds before they read: nobody waits for ever."""
     number = 50_000
     narrow(*pair)
-    frames = [protocol.encode(message) for message in counts(number)]
+    frames = [codec.encode(message) for message in counts(number)]
     assert sum(map(len, frames)) > 3 * BUFFER
     longest = [0, 0]
     came: list[list[Message]] = [[], []]
@@ -370,7 +370,7 @@ def test_bad_lengths(scripted: Callable[..., tuple[Raw, Connection]], length: in
 def test_the_longest_frame(pair: LinkPair) -> None:
     """A frame of exactly the limit passes, also behind an unaligned remainder."""
     client, server = pair
-    room = FRAME_MAX - len(protocol.encode(protocol.Stat(name=""))) + 4
+    room = FRAME_MAX - len(codec.encode(protocol.Stat(name=""))) + 4
     longest = protocol.Stat(name="x" * room)
 
     def read() -> None:

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import framing, header, protocol, schema
+from filexfer import codec, framing, header, protocol, schema
+from filexfer.codec import decode, encode
 from filexfer.entry import TYPES, Entry
 from filexfer.errors import Code, ProtocolError, UsageError
 from filexfer.hashing import ALGORITHMS
-from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State, decode, encode
+from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State
 
 if TYPE_CHECKING:
     from filexfer.schema import Message
@@ -45,6 +46,8 @@ MESSAGES: list[tuple[str, Message]] = [
     ('{"kind":"mkdir","name":"a"}', protocol.MakeFolder(name="a")),
     ('{"kind":"remove","name":"a","recursive":true}', protocol.Remove(name="a", recursive=True)),
     ('{"kind":"ok"}', protocol.Ok()),
+    ('{"kind":"probe_up","size":5}', protocol.ProbeUp(size=5)),
+    ('{"kind":"probe_down","size":0}', protocol.ProbeDown(size=0)),
     (
         '{"kind":"put","if_exists":"skip","checksum":true}',
         protocol.Put(if_exists="skip", checksum=True),
@@ -225,7 +228,7 @@ def test_the_quick_way_to_write_a_file(
 ) -> None:
     """``file_frame`` writes what ``encode`` would."""
     message = protocol.File(name=name, size=size, hash=digest, mtime=mtime, mode=mode)
-    assert protocol.file_frame(name, size, digest, mtime, mode) == encode(message)
+    assert codec.file_frame(name, size, digest, mtime, mode) == encode(message)
 
 
 @settings(max_examples=300)
@@ -234,7 +237,7 @@ def test_the_quick_way_to_read_a_file(
     name: str, size: int, mtime: int, mode: int, data: st.DataObject
 ) -> None:
     """Whatever is read the quick way is read alike the long way, also with a byte changed."""
-    written = bytearray(protocol.file_frame(name, size, DIGEST, mtime, mode)[4:])
+    written = bytearray(codec.file_frame(name, size, DIGEST, mtime, mode)[4:])
     if data.draw(st.booleans()):
         at = data.draw(st.integers(0, len(written) - 1))
         written[at : at + data.draw(st.integers(0, 1))] = data.draw(
@@ -314,7 +317,7 @@ def test_modes_the_quick_way(mode: int) -> None:
 )
 def test_the_quick_way_is_taken(size: int, mtime: int, mode: int) -> None:
     """What our own senders write about most files is read the quick way."""
-    written = protocol.file_frame("a/é b,c:d{}.txt", size, DIGEST, mtime, mode)[4:]
+    written = codec.file_frame("a/é b,c:d{}.txt", size, DIGEST, mtime, mode)[4:]
     assert header.read(written) == vars(
         protocol.File(name="a/é b,c:d{}.txt", size=size, hash=DIGEST, mtime=mtime, mode=mode)
     )
@@ -386,6 +389,7 @@ def test_the_numbers_of_the_specification() -> None:
     doc = protocol.__doc__ or ""
     assert f"1 to {protocol.FRAME_MAX:,}" in doc
     assert f"1 to {protocol.PART_MAX:,}" in doc
+    assert f"at most {protocol.PROBE_MAX:,}, which" in doc
     assert f"{protocol.HOLE:#x} + zeros" in doc
     assert f"every {protocol.ALIVE_EVERY:g} seconds" in doc
     assert protocol.VERSION == 1
@@ -402,7 +406,7 @@ def test_the_numbers_of_the_specification() -> None:
 LEGAL = {
     State.OPENING: "hello  fetch",
     State.PLAIN: " fetch end",
-    State.IDLE: "stat list mkdir remove alive put get end",
+    State.IDLE: "stat list mkdir remove probe_up probe_down alive put get end",
     State.GREETING: "welcome",
     State.ANSWERING: "entries ok stored file alive end",
     State.TAKING: "file folder link unsent ask alive end",
@@ -504,7 +508,9 @@ def test_the_spelling_of_the_tutorial(members: dict[str, Any]) -> None:
 # Malformed headers
 
 
-@pytest.mark.parametrize("kind", ["", "put", "file", "fetch", "stat", "received"])
+@pytest.mark.parametrize(
+    "kind", ["", "put", "file", "fetch", "stat", "received", "probe_up", "probe_down"]
+)
 @pytest.mark.parametrize(
     "size",
     [

@@ -24,8 +24,9 @@ HELLO = {"kind": "hello", "version": 1}
     [
         [HELLO, {"kind": "stat", "name": "file"}, {"kind": "get", "names": ["file"]}],
         [{"kind": "fetch", "name": "file"}],
+        [HELLO, {"kind": "probe_down", "size": 8}],
     ],
-    ids=["get", "fetch"],
+    ids=["get", "fetch", "probe_down"],
 )
 def test_who_may_list_may_not_read(tmp_path: Path, requests: list[dict[str, Any]]) -> None:
     """With the right to list alone, names can be looked at, and no byte of a file comes out."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "ls": "list what is on a server",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
+    "doctor": "look for what is wrong, or where the time of a transfer goes",
     "demo": "serve, upload, download and compare, all on this machine",
 }
 

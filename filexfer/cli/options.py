@@ -1,18 +1,18 @@
 """Options that several commands share, and what they become in the library.
 
+Where a library that is missing is to be found out, this can be loaded without it: what needs one
+is loaded when it is called.
+
 This module must not know what the commands do.
 """
 
 from __future__ import annotations
 
-from filexfer import Client, Options
-from filexfer.hashing import ALGORITHMS, DEFAULT
-from filexfer.options import DURABILITIES
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from filexfer import Client, Options
     from filexfer.address import Remote
 
 _SECONDS_MAX = 1_000_000  # the system counts a wait in milliseconds, with 31 bits
@@ -38,6 +38,8 @@ def add_connection(parser: ArgumentParser) -> None:
 
 def add_transfer(parser: ArgumentParser) -> None:
     """Add how files are transferred."""
+    from filexfer.hashing import ALGORITHMS, DEFAULT  # noqa: PLC0415 - see the module's text
+
     add_connection(parser)
     exists = parser.add_argument_group(
         "if a file exists (identical ones are always skipped)"
@@ -86,6 +88,8 @@ def add_transfer(parser: ArgumentParser) -> None:
 
 def add_durability(parser: ArgumentParser) -> None:
     """Add what a confirmation promises."""
+    from filexfer.options import DURABILITIES  # noqa: PLC0415 - see the module's text
+
     parser.add_argument(
         "--durability",
         choices=DURABILITIES,
@@ -104,11 +108,15 @@ def add_verbosity(parser: ArgumentParser) -> None:
 
 def client_for(remote: Remote, arguments: Namespace) -> Client:
     """Return a client for the server of *remote*."""
+    from filexfer import Client  # noqa: PLC0415 - see the module's text
+
     return Client(remote.host, remote.port, timeout=arguments.timeout, insecure=arguments.insecure)
 
 
 def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
+    from filexfer import Options  # noqa: PLC0415 - see the module's text
+
     return Options(
         if_exists=arguments.if_exists,
         checksum=arguments.checksum,
