@@ -81,7 +81,7 @@ def walk(
 
     """
     for source in sources:
-        split = _Split(share, shares) if shares > 1 else None
+        split = _Split(source, share, shares)
         reader = source.storage.reading()
         cut = len(source.name) + 1 if source.name else 0
 
@@ -89,9 +89,9 @@ def walk(
             failed(FileError(error.code, join(source.wire_name, error.name[cut:]), error.text))
 
         try:
-            for entry in reader.walk(source.name, tell):
+            for entry in reader.walk(source.name, tell, only_folders_in=split.is_anothers):
                 wire_name = join(source.wire_name, entry.name[cut:])
-                if split and not split.has(entry, wire_name, reader):
+                if shares > 1 and not split.has(entry, reader):
                     continue
                 if entry.type == FILE:
                     report.found += 1
@@ -101,8 +101,7 @@ def walk(
                     continue
                 if wire_name or entry.type != FOLDER:
                     offer = Offer(source, entry, wire_name)
-                    if split:
-                        offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
+                    offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
                     yield offer
         except FileError as error:
             tell(error)
@@ -120,25 +119,31 @@ class _Split:
 
     """
 
-    def __init__(self, share: int, shares: int) -> None:
+    def __init__(self, source: Source, share: int, shares: int) -> None:
+        self._source = source
         self._share = share
         self._shares = shares
-        self._folder_is_ours = not share  # a source that is no folder goes to the first
-        self._folder_is_shared = False  # both of the folder that the walk is in
+        self._is_in_shared = False  # whether the folder that the walk is in is shared
         self.is_shared = self.in_shared = False
 
-    def has(self, entry: Entry, wire_name: str, reader: Reader) -> bool:
+    def is_anothers(self, folder: str) -> bool:
+        """Tell whether what lies in the folder belongs to another share."""
+        if self._shares == 1:
+            return False
+        name = folder[len(self._source.name) :]  # as all walks know it
+        return crc32(name.encode("utf-8", "surrogateescape")) % self._shares != self._share
+
+    def has(self, entry: Entry, reader: Reader) -> bool:
         """Tell whether the entry belongs to this share; a folder comes before what is in it."""
         if entry.type != FOLDER:
-            self.is_shared, self.in_shared = False, self._folder_is_shared
-            return self._folder_is_ours
-        key = crc32(wire_name.encode("utf-8", "surrogateescape"))
-        self._folder_is_ours = key % self._shares == self._share
-        if self._share and not self._folder_is_ours:
+            self.is_shared, self.in_shared = False, self._is_in_shared
+            return entry.name != self._source.name or not self._share
+        is_anothers = self.is_anothers(entry.name)
+        if self._share and is_anothers:
             return False
-        self.is_shared = self._folder_is_shared = reader.has_folders(entry.name)
+        self.is_shared = self._is_in_shared = reader.has_folders(entry.name)
         self.in_shared = True  # there is at least this folder in it
-        return not self._share if self.is_shared else self._folder_is_ours
+        return not self._share if self.is_shared else not is_anothers
 
 
 def _reason_to_pass_over(entry: Entry, wire_name: str, source: Source) -> str:

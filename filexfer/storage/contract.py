@@ -48,7 +48,12 @@ class Reader(Protocol):
     """Access to files for one sender, in one thread."""
 
     def walk(
-        self, name: str, report: Callable[[FileError], object], *, recursive: bool = True
+        self,
+        name: str,
+        report: Callable[[FileError], object],
+        *,
+        recursive: bool = True,
+        only_folders_in: Callable[[str], bool] = ...,
     ) -> Iterator[Entry]:
         """Yield *name* and all below it, a folder before what is in it."""
 

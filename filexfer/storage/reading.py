@@ -64,7 +64,12 @@ class Reading:
             raise FileError(Code.NOT_FOUND, name, "no such file or folder") from None
 
     def walk(
-        self, name: str, report: Callable[[FileError], object], *, recursive: bool = True
+        self,
+        name: str,
+        report: Callable[[FileError], object],
+        *,
+        recursive: bool = True,
+        only_folders_in: Callable[[str], bool] = lambda _: False,
     ) -> Iterator[Entry]:
         """Yield *name*, and if it is a folder all below it, a folder before what is in it.
 
@@ -74,6 +79,7 @@ class Reading:
             name: Where to begin; if nothing is there, a FileError is raised.
             report: Is called with what cannot be read; the walk goes on.
             recursive: Whether to go down into the folders found.
+            only_folders_in: Says of a folder's name that what else lies in it is not wanted.
 
         """
         first = self.stat(name)
@@ -91,7 +97,7 @@ class Reading:
             if len(levels) > 1 and not recursive:
                 continue
             below: list[Entry] = []
-            yield from self._scan(folder_name, below, report)
+            yield from self._scan(folder_name, below, report, only_folders_in(folder_name))
             below.reverse()
             levels.append(below)
 
@@ -188,7 +194,11 @@ class Reading:
         return self._folders.get(above), part
 
     def _scan(
-        self, name: str, below: list[Entry], report: Callable[[FileError], object]
+        self,
+        name: str,
+        below: list[Entry],
+        report: Callable[[FileError], object],
+        only_folders: bool,  # noqa: FBT001 - private
     ) -> Iterator[Entry]:
         """Yield what lies in a folder; the folders among it go to *below* instead."""
         prefix = name + "/" if name else ""
@@ -203,6 +213,8 @@ class Reading:
                 for each in found:
                     part = each.name
                     if part[:1] == "." and names.is_reserved(part):
+                        continue
+                    if only_folders and not each.is_dir(follow_symlinks=False):
                         continue
                     try:
                         entry = _entry_in(folder, prefix + part, part)

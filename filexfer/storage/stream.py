@@ -45,10 +45,15 @@ class StreamSource:
         return self
 
     def walk(
-        self, name: str, report: Callable[[FileError], object], *, recursive: bool = True
+        self,
+        name: str,
+        report: Callable[[FileError], object],
+        *,
+        recursive: bool = True,
+        only_folders_in: Callable[[str], bool] = lambda _: False,
     ) -> Iterator[Entry]:
         """Yield the one file."""
-        del name, report, recursive
+        del name, report, recursive, only_folders_in
         yield self.entry
 
     def stat(self, name: str) -> Entry:
