@@ -49,6 +49,11 @@ def file_frame(name: str, size: int, digest: str, mtime: int, mode: int) -> byte
         return encode(File(name=name, size=size, hash=digest, mtime=mtime, mode=mode))
 
 
+def ask_frame(entries: list[str]) -> bytes:
+    """Return the frame of an ``Ask`` about entries that ``schema.entry_text`` has written."""
+    return framing.pack(f'{{"kind":"ask","entries":[{",".join(entries)}]}}'.encode())
+
+
 def decode(data: bytes | memoryview, state: State) -> Message:
     """Return the message in the header *data*, which must be legal in *state*.
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 
-from filexfer import protocol
-from filexfer.entry import FOLDER, Entry
+from filexfer import codec, protocol
+from filexfer.entry import FOLDER
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
-from filexfer.schema import written_size
+from filexfer.schema import entry_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from filexfer.protocol import Answer, Ask
+    from filexfer.protocol import Answer
     from filexfer.report import Report
     from filexfer.sources import Offer
 
@@ -41,7 +41,8 @@ class Questions:
         self._report = report
         self.wanted: deque[Offer] = deque()
         self._gathered: list[Offer] = []
-        self._size = 0
+        self._texts: list[str] = []  # of what is gathered, as it will be written
+        self._size = 0  # of them, in bytes
         self._asked: deque[list[Offer]] = deque()
         self._new_folders: set[str] = set()
         self._within = ""  # the new folder that the walk is in, with a slash
@@ -76,20 +77,28 @@ class Questions:
             return False
         return True
 
-    def gather(self, offer: Offer) -> bool:
-        """Take it into the next question; True if that is full now."""
+    def gather(self, offer: Offer) -> bytes:
+        """Take it into the next question; return the frame of the one before if that is full."""
+        text = entry_text(offer.entry, offer.wire_name)
+        size = 1 + (len(text) if text.isascii() else len(text.encode()))
+        is_full = len(self._gathered) >= _ENTRIES_MAX or self._size + size > _BYTES_MAX
+        frame = self.ask() if is_full else b""
         self._gathered.append(offer)
-        self._size += written_size(offer.wire_name) + written_size(offer.entry.extra) + 80
-        return len(self._gathered) >= _ENTRIES_MAX or self._size >= _BYTES_MAX
+        self._texts.append(text)
+        self._size += size
+        return frame
 
-    def ask(self) -> Ask:
-        """Return the question about what was gathered."""
-        batch, self._gathered, self._size = self._gathered, [], 0
-        return self._asking(batch)
+    def ask(self) -> bytes:
+        """Return the frame of the question about what was gathered."""
+        batch, self._gathered = self._gathered, []
+        texts, self._texts, self._size = self._texts, [], 0
+        self._asked.append(batch)
+        return codec.ask_frame(texts)
 
-    def ask_again(self, offer: Offer) -> Ask:
-        """Return the question about one file whose digest is known now."""
-        return self._asking([offer])
+    def ask_again(self, offer: Offer) -> bytes:
+        """Return the frame of the question about one file whose digest is known now."""
+        self._asked.append([offer])
+        return codec.ask_frame([entry_text(offer.entry, offer.wire_name)])
 
     def take_answer(self, message: Answer) -> None:
         """Sort what was asked about into wanted, skipped and refused.
@@ -104,8 +113,12 @@ class Questions:
         if len(message.verdicts) != len(batch):
             raise ProtocolError("an answer does not fit its question")
         reasons = {index: (code, text) for index, code, text in message.refused}
+        skip = self._report.skip
         for index, (offer, letter) in enumerate(zip(batch, message.verdicts, strict=True)):
-            if letter == protocol.REFUSE:
+            if letter == protocol.SAME:
+                if offer.entry.type != FOLDER:
+                    skip(offer.wire_name, offer.entry.size, protocol.IDENTICAL)
+            elif letter == protocol.REFUSE:
                 code, text = reasons.get(index, (Code.DENIED, "refused"))
                 self._report.fail(FileError(code, offer.wire_name, shown(text)))
             else:
@@ -121,18 +134,8 @@ class Questions:
         elif letter == protocol.WANT_DIGEST and not offer.asked_again:
             offer.asked_again = True
             self.wanted.append(offer)
-        elif letter in (protocol.SAME, protocol.SKIP):
+        elif letter == protocol.SKIP:
             if entry.type != FOLDER:
-                word = protocol.IDENTICAL if letter == protocol.SAME else protocol.SKIPPED
-                self._report.skip(offer.wire_name, entry.size, word)
+                self._report.skip(offer.wire_name, entry.size, protocol.SKIPPED)
         else:
             raise ProtocolError(f"an answer has the letter {shown(letter)} where it cannot be")
-
-    def _asking(self, batch: list[Offer]) -> Ask:
-        self._asked.append(batch)
-        return protocol.Ask(entries=[_as_on_wire(offer) for offer in batch])
-
-
-def _as_on_wire(offer: Offer) -> Entry:
-    entry = offer.entry
-    return Entry(offer.wire_name, entry.type, entry.size, entry.mtime, entry.mode, entry.extra)

@@ -303,10 +303,10 @@ class Receiver:
     def _answer(self, message: Ask) -> None:
         letters: list[str] = []
         refused: list[tuple[int, str, str]] = []
+        place, judge, tick = self._place, self._staging.judge, self._connection.keep_alive
         for index, offered in enumerate(message.entries):
-            wire_name = offered.name
-            offered.name = self._place(wire_name)
-            decision = self._staging.judge(offered, self._connection.keep_alive)
+            offered.name = place(offered.name)
+            decision = judge(offered, tick)
             letter = _LETTERS[decision.choice]
             if decision.choice is Choice.TAKE and offered.type == FOLDER:
                 is_new = self._staging.find(offered.name) is None

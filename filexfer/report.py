@@ -162,16 +162,16 @@ class Report:
 
     def skip(self, name: str, size: int, result: str) -> None:
         """Count a file that needed no sending; one that an earlier try sent is not counted."""
-        key = hash(name)
-        if key in self._arrived_before:
-            return
-        is_ours = result == "identical" and key in self._sent_before
-        if not is_ours:
-            self.skipped += 1
-            self.skipped_bytes += size
-        if is_ours:
-            self.arrived(name, size, "stored")
-        elif self.on_file:
+        if self._arrived_before or self._sent_before:
+            key = hash(name)
+            if key in self._arrived_before:
+                return
+            if result == "identical" and key in self._sent_before:
+                self.arrived(name, size, "stored")
+                return
+        self.skipped += 1
+        self.skipped_bytes += size
+        if self.on_file:
             self.on_file(name, result, size)
 
     def fail(self, error: FileError) -> None:

@@ -121,12 +121,12 @@ class Sender:
             if not questions.needs(offer):
                 self._send(offer)
                 continue
-            if questions.gather(offer):
-                self._ask()
-            while questions.wanted or not questions.may_gather:
-                self._send_wanted()
+            if frame := questions.gather(offer):
+                self._ask(frame)
+                while questions.wanted or not questions.may_gather:
+                    self._send_wanted()
         if questions.has_gathered:
-            self._ask()
+            self._ask(questions.ask())
         while questions.wanted or questions.is_open:
             self._send_wanted()
 
@@ -137,8 +137,8 @@ class Sender:
         else:
             self._wait()
 
-    def _ask(self) -> None:
-        self._connection.send(self._questions.ask())
+    def _ask(self, frame: bytes) -> None:
+        self._connection.post(frame)
         self._connection.flush()
 
     def _send(self, offer: Offer) -> None:
@@ -166,7 +166,7 @@ class Sender:
         offer.entry.extra = self._reader(offer).digest(
             offer.entry.name, self._algorithm, self._connection.keep_alive
         )
-        self._connection.send(self._questions.ask_again(offer))
+        self._connection.post(self._questions.ask_again(offer))
 
     def _send_folder(self, offer: Offer, *, again: bool = False) -> None:
         entry, shared = offer.entry, offer.is_shared

@@ -85,7 +85,7 @@ def put(
 
     shares = options.jobs
     if shares == 1:
-        send(connection, 0, 1, report)
+        _send(connection, options, report, lambda sender: walk(sources, report, sender.fail))
         return
     together(door, connection, report, shares, send)
     for offer in shared:

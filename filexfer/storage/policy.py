@@ -5,7 +5,7 @@ This module must not know disks or networks; digests are asked for through a fun
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from filexfer.entry import FILE, FOLDER, LINK, same_time
 from filexfer.errors import Code
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from filexfer.entry import Entry
 
 
-class Choice(Enum):
+class Choice(StrEnum):
     """The outcome of a decision."""
 
     TAKE = "take"  # there is nothing of that name

@@ -55,7 +55,8 @@ class Reading:
         """
         if not name:
             return _entry("", os.fstat(self._folders.get("").fd))
-        folder, part = self._locate(name)
+        above, part = locate(name)
+        folder = self._folders.known(above) or self._folders.get(above)
         try:
             return _entry_in(folder, name, part)
         except OSError as error:
