@@ -366,10 +366,10 @@ class Client:
             before = report.files
             try:
                 if self._connection is None:
-                    self._connection = self._door.open()
-                was_open = True
+                    self._connection = self._door.begin()
                 return act(self._connection)
             except ConnectionLost:
+                was_open = was_open or bool(self._connection and not self._connection.greeting)
                 self._drop()
                 tries = 1 if report.files > before else tries + 1
                 is_enough = self._is_interrupted or tries > options.retries

@@ -76,6 +76,7 @@ class Connection:
         self.timeout = timeout
         self.deadline: float | None = None  # absolute, monotonic; for what must end by then
         self.on_input: Callable[[], object] | None = None
+        self.greeting: Callable[[], bool] | None = None  # takes the first frame; if it was there
         self.moved = 0  # bytes, both directions; tells progress
         self._sock = sock
         self._transport: Transport = (
@@ -165,6 +166,8 @@ class Connection:
             NetworkError, RefusedError: if it is the peer's ``error``.
 
         """
+        if self.greeting and not self.greeting():
+            return None
         header = self._header()
         if header is None:
             return None

@@ -1,5 +1,8 @@
 """Opens a connection to a server and exchanges the greetings.
 
+The first request goes out with the client's greeting, before the server has answered it: that
+saves a round trip.
+
 This module must not know what the connection is for.
 """
 
@@ -55,9 +58,28 @@ class Door:
         """Return a connection on which the greetings were exchanged.
 
         Raises:
+            NetworkError: as ``begin`` does, and as the first reading of a connection may.
+
+        """
+        connection = self.begin()
+        try:
+            connection.flush()
+            while not self._take_welcome(connection):
+                connection.fill(inside=connection.has_input)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def begin(self) -> Connection:
+        """Return a connection on which requests can be made; the server's greeting is to come.
+
+        Whoever reads the first message also finds out that what answers is no filexfer server of
+        this version (ProtocolError), or has no room (ConnectionLost).
+
+        Raises:
             ConnectionLost: if nobody answers there, or not in time.
             TrustError: if it is another machine and *insecure* is not set.
-            ProtocolError: if what answers is no filexfer server of this version.
 
         """
         sock = connect(self.host, self.port, self.timeout)
@@ -75,10 +97,21 @@ class Door:
         connection = Connection(sock, timeout=self.timeout, tls=self.tls, hostname=self.host)
         try:
             connection.handshake()
-            connection.send(
-                protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}")
-            )
-            welcome = connection.read(State.GREETING)
+        except BaseException:
+            connection.close()
+            raise
+        connection.send(protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}"))
+        connection.greeting = lambda: self._take_welcome(connection)
+        return connection
+
+    def _take_welcome(self, connection: Connection) -> bool:
+        """Take the server's greeting, and return whether it was there."""
+        to_come, connection.greeting = connection.greeting, None
+        welcome = None
+        try:
+            welcome = connection.message(State.GREETING)
+            if welcome is None:
+                return False
             assert isinstance(welcome, protocol.Welcome)  # noqa: S101 - the table allows no other
             if welcome.version != protocol.VERSION:
                 raise ProtocolError(
@@ -87,13 +120,12 @@ class Door:
                     Code.UNSUPPORTED,
                 )
         except ProtocolError as error:
-            connection.close()
             raise ProtocolError(f"{self}: {error}", error.code) from error
-        except BaseException:
-            connection.close()
-            raise
+        finally:
+            if welcome is None:
+                connection.greeting = to_come
         self.rights, self.program = frozenset(welcome.rights), welcome.program
-        return connection
+        return True
 
     def __str__(self) -> str:
         return f"{shown(self.host)} port {self.port}"

@@ -119,7 +119,7 @@ class _Children:
     @property
     def results(self) -> dict[int, Any]:
         """What became of the shares for which there was a connection."""
-        return {child.share: child.result for child in self._children if child.has_begun}
+        return {child.share: child.result for child in self._children if child.is_done}
 
     def wait(self) -> None:
         """Wait until all have ended or one has failed.
@@ -172,7 +172,7 @@ class _Child:
         work: Callable[[Connection, int, Report], Any],
     ) -> None:
         self.share = share
-        self.has_begun = False  # it had a connection
+        self.is_done = False  # it had a connection, and has done its share
         self.result: Any = None
         self.is_open = True  # more may come from it
         self.failure: BaseException | None = None
@@ -225,12 +225,10 @@ class _Child:
             self.failure = ConnectionLost(f"a process of this command was ended ({status})")
 
     def _take(self, kind: str, what: Any) -> None:
-        if kind == "begun":
-            self.has_begun = True
-        elif kind == "changes":
+        if kind == "changes":
             self._report.add_changes(what)
         elif kind == "result":
-            self.result = what
+            self.is_done, self.result = True, what
         else:
             self.failure = errors.unpacked(what)
 
@@ -258,12 +256,9 @@ def _run_child(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     mine = report.branch(progress)
+    connection = None
     try:
-        try:
-            connection = door.open()
-        except ConnectionLost:
-            return  # the first connection does this share as well
-        tell("begun", None)
+        connection = door.begin()
         signal.signal(signal.SIGTERM, lambda *_: connection.interrupt())
         try:
             tell("result", work(connection, mine))
@@ -273,10 +268,17 @@ def _run_child(
     except BrokenPipeError:
         pass  # the parent has gone
     except BaseException as error:  # noqa: BLE001 - told to the parent
+        if _is_unserved(connection, error):
+            return
         if not isinstance(error, FilexferError):
             sys.excepthook(type(error), error, error.__traceback__)
         with contextlib.suppress(BrokenPipeError):
             tell("failure", errors.packed(error))
+
+
+def _is_unserved(connection: Connection | None, error: BaseException) -> bool:
+    """Tell whether the server had no room, so that another connection has to do the share."""
+    return isinstance(error, ConnectionLost) and (not connection or bool(connection.greeting))
 
 
 # Threads
@@ -287,7 +289,7 @@ def _in_threads(
 ) -> dict[int, Any]:
     results: dict[int, Any] = {}
     failures: list[BaseException] = []
-    connections = _opened(door, first, shares)
+    connections = _begun(door, first, shares)
     lock = threading.Lock()  # guards report
 
     def merge(part: Report) -> None:
@@ -300,11 +302,19 @@ def _in_threads(
         try:
             results[share] = work(connection, share, shares, part)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failures.append(error)
-            for each in connections:
-                each.interrupt()
+            if not _is_unserved(connection, error):
+                failures.append(error)
+                for each in connections:
+                    each.interrupt()
         merge(part)
 
+    _run_threads(run, connections)
+    if failures:
+        raise failures[0]
+    return results
+
+
+def _run_threads(run: Callable[[Connection, int], None], connections: list[Connection]) -> None:
     threads = [
         threading.Thread(target=run, args=(connection, share), daemon=True)
         for share, connection in enumerate(connections)
@@ -317,19 +327,16 @@ def _in_threads(
     finally:
         for connection in connections[1:]:
             connection.close()
-    if failures:
-        raise failures[0]
-    return results
 
 
-def _opened(door: Door, first: Connection, wanted: int) -> list[Connection]:
-    """Open connections until there are as many as *wanted*, or the server has no more."""
+def _begun(door: Door, first: Connection, wanted: int) -> list[Connection]:
+    """Begin connections until there are as many as *wanted*, or nobody answers."""
     connections = [first]
     try:
         while len(connections) < wanted:
-            connections.append(door.open())
+            connections.append(door.begin())
     except ConnectionLost:
-        pass  # busy: those that are open do the work
+        pass  # those that are open do the work
     except BaseException:
         for connection in connections[1:]:
             connection.close()

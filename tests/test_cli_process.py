@@ -597,7 +597,8 @@ def test_get_is_interrupted_while_nobody_answers(tmp_path: Path) -> None:
     def script(peer: Raw) -> None:
         assert peer.reply()
         come.set()
-        peer.sock.recv(1)
+        while peer.sock.recv(100):
+            pass
 
     with scripted(script) as address, running("get", address, tmp_path) as process:
         assert come.wait(SECONDS)
