@@ -367,6 +367,7 @@ class Between:
         port: For clients.
         carried: What each connection has carried, by direction.
         refused: How many connections were refused.
+        left: The numbers of the connections that the client has closed.
 
     """
 
@@ -377,6 +378,7 @@ class Between:
         self._way, self._limit, self._only, self._most = way, limit, only, most
         self.carried: list[tuple[bytearray, bytearray]] = []
         self.refused = 0
+        self.left: set[int] = set()
         self._held = 0
         self._changed = threading.Condition()  # guards _held
         self._go_on = threading.Event()
@@ -429,7 +431,7 @@ class Between:
             self._socks += [near, far]
             for way, pair in ((UP, (near, far)), (DOWN, (far, near))):
                 limit = self._limit if is_held and way == self._way else 1 << 60
-                words = (*pair, self.carried[-1][way], limit)
+                words = (*pair, len(self.carried) - 1, way, limit)
                 self._threads.append(threading.Thread(target=self._pump, args=words, daemon=True))
                 self._threads[-1].start()
 
@@ -442,8 +444,9 @@ class Between:
         peer.close()
 
     def _pump(
-        self, source: socket.socket, target: socket.socket, carried: bytearray, limit: int
+        self, source: socket.socket, target: socket.socket, number: int, way: int, limit: int
     ) -> None:
+        carried = self.carried[number][way]
         try:
             while data := source.recv(1 << 14):
                 carried += data
@@ -455,6 +458,8 @@ class Between:
                     if self._is_closing:
                         break
                 target.sendall(data)
+            if way == UP:
+                self.left.add(number)
             target.shutdown(socket.SHUT_WR)
         except OSError:
             for sock in (source, target):
@@ -717,6 +722,22 @@ def test_processes_end_with_the_first(route: Route) -> None:
     assert done.code == 0, done.text
     assert leftovers(route.target) == []
     assert whole_state(route.target / "tree") == whole_state(route.source / "tree")
+
+
+@pytest.mark.parametrize("way", ["down"])
+def test_no_process_holds_what_is_another_ones(route: Route) -> None:
+    """The end of one is noticed by the server and by the others, though a third is stopped."""
+    with stopped_in_the_middle(route) as (link, process, pids):
+        stopped = max(pids)  # the younger, which could have inherited something of the older
+        send(stopped, signal.SIGSTOP)
+        try:
+            process.kill()
+            process.wait(SECONDS)
+            wait_until(lambda: len(link.left) == 2)
+            assert 0 in link.left
+        finally:
+            send(stopped, signal.SIGCONT)
+        process.communicate(timeout=SOON)
 
 
 # Signals
