@@ -10,7 +10,6 @@ This module must not know what messages mean, or files; time only as the limit o
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 from time import monotonic
 
@@ -28,6 +27,7 @@ from filexfer.errors import (
 from filexfer.framing import LENGTH
 from filexfer.protocol import FRAME_MAX, PLAIN_MAX
 from filexfer.transport import BLOCKED, Plain, Tls, peer_of
+from filexfer.waiting import Waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Connection:
         self._transport: Transport = (
             Tls(sock, tls, server_side=server_side, hostname=hostname) if tls else Plain(sock)
         )
-        self._poll = select.poll()
-        self._poll.register(sock, 0)
+        self.waiting = Waiting(sock)
         self._buffer = memoryview(bytearray(BUFFER))
         self._start = self._stop = 0
         self._ended = False  # whether the peer sends no more
@@ -315,16 +314,17 @@ class Connection:
         if self.deadline is not None:
             limit = min(limit, max(0.0, self.deadline - monotonic()))
         short = seconds is not None and seconds < limit
-        self._poll.modify(
-            self._sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0)
-        )
         began = monotonic()
-        ready = self._poll.poll((seconds if short and seconds is not None else limit) * 1000)
+        ready = self.waiting.wait(
+            reading=reading,
+            writing=writing,
+            seconds=seconds if short and seconds is not None else limit,
+        )
         self._waited += monotonic() - began
         if not ready and not short:
             late = limit < self.timeout
             raise TimedOut("it takes too long" if late else f"nothing moved for {limit:g} seconds")
-        return bool(ready)
+        return ready
 
     def _check_pace(self) -> None:
         """Fail a peer that keeps a frame or body alive with a trickle."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Work = Callable[[Connection, int, int, Report], Any]
 
 _REPORT_EVERY = 0.1  # seconds between two reports of a process
+_LOOK_EVERY = 1.0  # seconds between two looks at what must go on while nothing is reported
 _SIZE = struct.Struct("!I")  # before each report
 _PIECE = 1 << 16
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -82,7 +83,8 @@ def at_once(
 def _in_processes(
     door: Door, first: Connection, report: Report, shares: int, work: Work
 ) -> dict[int, Any]:
-    with _Children(door, first, report, shares, work) as children:
+    with _Children(first, report) as children:
+        children.start(door, shares, work)
         mine = work(first, 0, shares, report)
         children.wait()
     return {0: mine, **children.results}
@@ -91,30 +93,47 @@ def _in_processes(
 class _Children:
     """The processes of one command, and the report that they all add to; a context manager."""
 
-    def __init__(
-        self, door: Door, first: Connection, report: Report, shares: int, work: Work
-    ) -> None:
+    def __init__(self, first: Connection, report: Report) -> None:
         self._first = first
         self._report = report
         self._told = report.on_progress
         self._children: list[_Child] = []
-        try:
-            for share in range(1, shares):
-                child = _Child(door, first, report, share, lambda c, s, r: work(c, s, shares, r))
-                self._children.append(child)
-        except BaseException:
-            self._end()
-            raise
-        report.on_progress = self._progress
 
     def __enter__(self) -> _Children:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._end()
+        self._report.on_progress = self._told
+        for child in self._children:
+            self._first.waiting.unwatch(child.fileno())
+            child.stop()
+        for child in self._children:
+            child.end()
         failure = self._failure
         if failure and (kind is None or issubclass(kind, ConnectionLost)):
             raise failure
+
+    def start(self, door: Door, shares: int, work: Work) -> None:
+        """Start a process for each further share, as far as the system lets us."""
+
+        def run(pipe: int, share: int) -> None:
+            for child in self._children:
+                child.forget()
+            self._first.close()  # its copy here, or the server would never see its end
+            _run_child(door, pipe, self._report, lambda c, r: work(c, share, shares, r))
+
+        # The handlers are the parent's; and none of them may come before a child is in the list.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            for share in range(1, shares):
+                self._children.append(_Child(share, self._report, run))
+        except OSError:
+            pass  # no more processes: those that run do the work
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        self._report.on_progress = self._progress
+        for child in self._children:
+            self._first.waiting.watch(child.fileno(), self._look)
 
     @property
     def results(self) -> dict[int, Any]:
@@ -130,9 +149,11 @@ class _Children:
         poll = select.poll()
         poll.register(self._first, select.POLLIN)
         for child in self._children:
-            poll.register(child, select.POLLIN)
+            if child.is_open:
+                poll.register(child, select.POLLIN)
         while any(child.is_open for child in self._children) and not self._failure:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(_LOOK_EVERY * 1000)}
+            self._first.keep_alive()
             if self._first.fileno() in ready:
                 raise ConnectionLost("the connection was closed")
             for child in self._children:
@@ -147,48 +168,46 @@ class _Children:
         return next((child.failure for child in self._children if child.failure), None)
 
     def _progress(self, report: Report) -> None:
-        for child in self._children:
-            child.take_reports()
-        if self._failure:
-            self._first.interrupt()
+        self._look()
         if self._told:
             self._told(report)
 
-    def _end(self) -> None:
-        self._report.on_progress = self._told
+    def _look(self) -> None:
+        """Take what was reported; after a failure the first connection need not go on."""
         for child in self._children:
-            child.end()
+            if child.is_open:
+                child.take_reports()
+                if not child.is_open:
+                    self._first.waiting.unwatch(child.fileno())
+        if self._failure:
+            self._first.interrupt()
 
 
 class _Child:
     """A process that does one share, seen from the process that forked it."""
 
-    def __init__(
-        self,
-        door: Door,
-        first: Connection,
-        report: Report,
-        share: int,
-        work: Callable[[Connection, int, Report], Any],
-    ) -> None:
+    def __init__(self, share: int, report: Report, run: Callable[[int, int], None]) -> None:
         self.share = share
-        self.is_done = False  # it had a connection, and has done its share
+        self.is_done = False  # all went well, and this is
         self.result: Any = None
         self.is_open = True  # more may come from it
         self.failure: BaseException | None = None
+        self._is_unserved = False  # there was no connection for it
         self._report = report
         self._left = bytearray()  # of a report that has not come whole yet
         self._pipe, theirs = os.pipe()
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # the handlers are the parent's
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            self.forget()
+            os.close(theirs)
+            raise
         if not self._pid:
             try:
-                os.close(self._pipe)
-                first.close()  # its copy here, or the server would never see its end
-                _run_child(door, theirs, report, lambda c, r: work(c, share, r))
+                self.forget()
+                run(theirs, share)
             finally:
                 os._exit(0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         os.close(theirs)
         os.set_blocking(self._pipe, False)
 
@@ -212,23 +231,34 @@ class _Child:
                     break
                 self._take(*marshal.loads(self._left[_SIZE.size : stop]))  # noqa: S302 - our own
                 del self._left[:stop]
+        if not (self.is_done or self._is_unserved or self.failure):
+            self.failure = ConnectionLost("a process of this command was ended from without")
+
+    def stop(self) -> None:
+        """Make it end soon, if it has not ended."""
+        if self.is_open:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGTERM)
 
     def end(self) -> None:
-        """Make sure that it has ended, and take what it still reported."""
-        if self.is_open:
-            os.kill(self._pid, signal.SIGTERM)
-            os.set_blocking(self._pipe, True)
-            self.take_reports()
+        """Wait for its end, and take what it still reported."""
+        os.set_blocking(self._pipe, True)
+        self.take_reports()
+        self.forget()
+        with contextlib.suppress(ChildProcessError):  # this program lets nobody wait for children
+            os.waitpid(self._pid, 0)
+
+    def forget(self) -> None:
+        """Close its pipe."""
         os.close(self._pipe)
-        _, status = os.waitpid(self._pid, 0)
-        if status and not self.failure:
-            self.failure = ConnectionLost(f"a process of this command was ended ({status})")
 
     def _take(self, kind: str, what: Any) -> None:
         if kind == "changes":
             self._report.add_changes(what)
-        elif kind == "result":
+        elif kind == "done":
             self.is_done, self.result = True, what
+        elif kind == "unserved":
+            self._is_unserved = True
         else:
             self.failure = errors.unpacked(what)
 
@@ -260,20 +290,23 @@ def _run_child(
     try:
         connection = door.begin()
         signal.signal(signal.SIGTERM, lambda *_: connection.interrupt())
+        connection.waiting.watch(pipe, connection.interrupt)  # the parent has gone
         try:
-            tell("result", work(connection, mine))
+            result = work(connection, mine)
         finally:
             connection.close()
             tell("changes", mine.take_changes())
+        tell("done", result)
     except BrokenPipeError:
         pass  # the parent has gone
     except BaseException as error:  # noqa: BLE001 - told to the parent
-        if _is_unserved(connection, error):
-            return
         if not isinstance(error, FilexferError):
             sys.excepthook(type(error), error, error.__traceback__)
         with contextlib.suppress(BrokenPipeError):
-            tell("failure", errors.packed(error))
+            if _is_unserved(connection, error):
+                tell("unserved", None)
+            else:
+                tell("failure", errors.packed(error))
 
 
 def _is_unserved(connection: Connection | None, error: BaseException) -> bool:
@@ -322,11 +355,20 @@ def _run_threads(run: Callable[[Connection, int], None], connections: list[Conne
     try:
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        _join(threads, connections[0])
     finally:
         for connection in connections[1:]:
             connection.close()
+
+
+def _join(threads: list[threading.Thread], first: Connection) -> None:
+    """Wait for the threads; the first connection is needed again when its thread has ended."""
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_LOOK_EVERY)
+            if not threads[0].is_alive():
+                with contextlib.suppress(FilexferError):  # whoever uses it next finds out
+                    first.keep_alive()
 
 
 def _begun(door: Door, first: Connection, wanted: int) -> list[Connection]:

@@ -64,7 +64,7 @@ class Questions:
 
     def needs(self, offer: Offer) -> bool:
         """Tell whether it must be asked about."""
-        if offer.source.fresh:
+        if offer.source.fresh or offer.is_shared:  # what becomes of the latter is decided last
             return False
         name = offer.wire_name
         if self._within:

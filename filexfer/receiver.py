@@ -120,9 +120,13 @@ class Receiver:
         self._connection.flush()
 
     def finish_folders(self, messages: Iterable[Folder]) -> None:
-        """Give folders their modes and times that were made without."""
+        """Give folders their modes and times, if they have not got them."""
         self._exchange = False
         for message in messages:
+            entry = Entry(self._place(message.name), FOLDER, 0, message.mtime, message.mode)
+            if self._staging.judge(entry, lambda: None).choice is Choice.IDENTICAL:
+                continue
+            self._report.add_folder()
             message.again, message.shared = True, False
             self._take_folder(message)
         self._publish_the_rest()
@@ -265,9 +269,8 @@ class Receiver:
             self._report.add_folder()
         if message.shared:
             finish.discard()
-            if self.shared_folders is not None and message.name not in self.shared_folders:
+            if self.shared_folders is not None:
                 self.shared_folders[message.name] = message
-                self._report.add_folder()
         else:
             self._open_folders.append((message.name, finish))
             self._within = message.name + "/" if message.name else ""

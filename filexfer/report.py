@@ -131,6 +131,7 @@ class Report:
         self.failed -= len(failures)  # they are counted below
         self._arrived.frombytes(arrived)
         self._doubtful.frombytes(doubtful)
+        again = {name for _, name, _ in failures if name in self._failed_names}
         told, self.on_file = self.on_file, None
         for parts in failures:
             self.fail(FileError(*parts))
@@ -139,7 +140,8 @@ class Report:
             self.warn(FileError(*parts))
         if told:
             for event in events:
-                told(*event)
+                if event[0] not in again:
+                    told(*event)
 
     def _note_event(self, name: str, result: str, size: int) -> None:
         self._events.append((name, result, size))

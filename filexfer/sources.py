@@ -130,7 +130,7 @@ class _Split:
         """Tell whether what lies in the folder belongs to another share."""
         if self._shares == 1:
             return False
-        name = folder[len(self._source.name) :]  # as all walks know it
+        name = folder[len(self._source.name) :].removeprefix("/")
         return crc32(name.encode("utf-8", "surrogateescape")) % self._shares != self._share
 
     def has(self, entry: Entry, reader: Reader) -> bool:

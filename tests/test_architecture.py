@@ -20,7 +20,7 @@ LAYERS = [
     "filexfer names framing entry hashing header buffers",
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
-    "address protocol transport landing report storage.policy storage.directories",
+    "address protocol transport waiting landing report storage.policy storage.directories",
     "codec options sources storage.reading storage.staged",
     "connection",
     "dial questions requests window storage.folder storage.publishing storage.stream",

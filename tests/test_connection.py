@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from filexfer import Server
     from filexfer.schema import Message
+    from filexfer.waiting import Waiting
 
     Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
@@ -470,29 +471,28 @@ class Clock:
 
     def script(self, connection: Connection, seconds: float, act: Callable[[], object]) -> None:
         """Let *act* happen so many seconds into each wait of *connection*, if it waits as long."""
-        poll = getattr(connection._poll, "real", connection._poll)
-        connection._poll = Script(poll, self, seconds, act)  # type: ignore[assignment] # has what is used of one
+        real = getattr(connection.waiting, "real", connection.waiting)
+        connection.waiting = Script(real, self, seconds, act)  # type: ignore[assignment] # has what is used of one
 
 
 class Script:
-    """In the place of a poll object: says what happens during a wait."""
+    """In the place of the waits of a connection: says what happens during one."""
 
     def __init__(
-        self, real: select.poll, clock: Clock, seconds: float, act: Callable[[], object]
+        self, real: Waiting, clock: Clock, seconds: float, act: Callable[[], object]
     ) -> None:
         self.real = real
-        self.modify = real.modify
         self._clock = clock
         self._seconds = seconds
         self._act = act
 
-    def poll(self, milliseconds: float) -> list[tuple[int, int]]:
-        if milliseconds < 1000 * self._seconds:
-            self._clock.now += milliseconds / 1000
-            return []
+    def wait(self, *, reading: bool, writing: bool, seconds: float) -> bool:
+        if seconds < self._seconds:
+            self._clock.now += seconds
+            return False
         self._clock.now += self._seconds
         self._act()
-        return self.real.poll(1000 * SECONDS)
+        return self.real.wait(reading=reading, writing=writing, seconds=SECONDS)
 
 
 def test_nothing_moves(pair: LinkPair) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import marshal
 import os
 
 import pytest
 
 from filexfer import errors
-from filexfer.errors import Code, ExitCode, FileError, FilexferError, said
+from filexfer.errors import Code, ExitCode, FileError, FilexferError, packed, said, unpacked
 
 EXIT_CODES = {
     "FilexferError": 1,
@@ -160,3 +161,38 @@ def test_codes_are_words_of_the_wire() -> None:
     assert len({*Code}) == len(Code.__members__)
     for name, code in Code.__members__.items():
         assert str(code) == code.value == name.lower()
+
+
+ODD = "a\udcff/\ud800 你好\n\x1b[31m"  # half surrogate pairs and what no terminal should see
+
+
+def subclasses(cls: type[FilexferError]) -> set[type[FilexferError]]:
+    return {cls}.union(*map(subclasses, cls.__subclasses__()))
+
+
+MADE: dict[type[FilexferError], FilexferError] = {
+    FileError: FileError(Code.EXISTS, ODD, f"exists and differs: {ODD}"),
+    errors.ProtocolError: errors.ProtocolError(ODD, Code.OUT_OF_ORDER),
+    errors.RefusedError: errors.RefusedError("made_up_later", ODD),
+}
+
+
+@pytest.mark.parametrize("cls", sorted(subclasses(FilexferError), key=str))
+def test_every_error_comes_whole_out_of_another_process(cls: type[FilexferError]) -> None:
+    """What was packed, sent as plain values and unpacked is the same error."""
+    error = MADE.get(cls) or cls(ODD)
+    parts = marshal.loads(marshal.dumps(packed(error)))
+    found = unpacked(parts)
+    assert type(found) is cls
+    assert found.args == error.args
+    assert vars(found) == vars(error)
+    assert found.exit_code == error.exit_code
+
+
+@pytest.mark.parametrize("error", [ValueError(ODD), KeyboardInterrupt(), OSError(5, "x")])
+def test_a_fault_in_another_process_is_a_fault_here(error: BaseException) -> None:
+    """What filexfer did not raise on purpose keeps its words, and has the code of a fault."""
+    found = unpacked(marshal.loads(marshal.dumps(packed(error))))
+    assert type(found) is FilexferError
+    assert found.exit_code == ExitCode.FAULT
+    assert str(found) == f"a fault in filexfer: {error!r}"
