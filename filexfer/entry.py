@@ -5,11 +5,21 @@ This module must not know where entries come from or go to.
 
 from __future__ import annotations
 
+from enum import Enum
+
 FILE = "file"
 FOLDER = "folder"
 LINK = "link"
 SPECIAL = "special"  # pipes, sockets, devices: named in listings, never transferred
 TYPES = (FILE, FOLDER, LINK, SPECIAL)
+
+
+class Extent(Enum):
+    """How much of what lies in a folder a walk is to yield."""
+
+    ALL = "all"
+    FOLDERS = "folders"  # and what lies in them
+    NOTHING = "nothing"
 
 
 class Entry:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from filexfer.entry import FILE, FOLDER, LINK, SPECIAL
+from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Extent
 from filexfer.errors import Code, FileError
 from filexfer.names import join, link_stays_inside
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from filexfer.entry import Entry
     from filexfer.report import Report
     from filexfer.storage.contract import Readable, Reader
+
+_DEPTH = 3  # folders below a source at which shares are told apart
 
 
 class Source:
@@ -75,8 +77,8 @@ def walk(
         report: Counts what is found.
         failed: Is called with what cannot be read or is passed over, by its name on the wire.
         share: With *shares* above 1, only what lies in folders that fall to this share is
-            offered, so that no folder is filled by two connections. A folder without folders in
-            it belongs to what lies in it; of the others, all are offered with share 0.
+            offered, so that no folder is filled by two connections. Folders whose own folders
+            fall to several shares are all offered with share 0.
         shares: Into how many the work is divided.
 
     """
@@ -89,7 +91,7 @@ def walk(
             failed(FileError(error.code, join(source.wire_name, error.name[cut:]), error.text))
 
         try:
-            for entry in reader.walk(source.name, tell, only_folders_in=split.is_anothers):
+            for entry in reader.walk(source.name, tell, extent=split.extent):
                 wire_name = join(source.wire_name, entry.name[cut:])
                 if shares > 1 and not split.has(entry, reader):
                     continue
@@ -113,6 +115,9 @@ def walk(
 class _Split:
     """Decides by names alone what belongs to one share, so that all walks agree on it.
 
+    What lies at least ``_DEPTH`` folders below the source goes where its folder goes: fewer
+    folders are shared then, which cost more, and most of the others' need not be walked.
+
     Attributes:
         is_shared: Of the entry decided on last, as in its offer.
         in_shared: The same.
@@ -126,24 +131,33 @@ class _Split:
         self._is_in_shared = False  # whether the folder that the walk is in is shared
         self.is_shared = self.in_shared = False
 
-    def is_anothers(self, folder: str) -> bool:
-        """Tell whether what lies in the folder belongs to another share."""
-        if self._shares == 1:
-            return False
-        name = folder[len(self._source.name) :].removeprefix("/")
-        return crc32(name.encode("utf-8", "surrogateescape")) % self._shares != self._share
+    def extent(self, folder: str) -> Extent:
+        """Return how much of what lies in the folder belongs to this share."""
+        is_ours, depth = self._judge(folder)
+        if is_ours:
+            return Extent.ALL
+        return Extent.FOLDERS if depth < _DEPTH else Extent.NOTHING
 
     def has(self, entry: Entry, reader: Reader) -> bool:
         """Tell whether the entry belongs to this share; a folder comes before what is in it."""
         if entry.type != FOLDER:
             self.is_shared, self.in_shared = False, self._is_in_shared
             return entry.name != self._source.name or not self._share
-        is_anothers = self.is_anothers(entry.name)
-        if self._share and is_anothers:
+        is_ours, depth = self._judge(entry.name)
+        if not is_ours and (self._share or depth >= _DEPTH):
             return False
-        self.is_shared = self._is_in_shared = reader.has_folders(entry.name)
-        self.in_shared = True  # there is at least this folder in it
-        return not self._share if self.is_shared else not is_anothers
+        self.is_shared = self._is_in_shared = depth < _DEPTH and reader.has_folders(entry.name)
+        self.in_shared = depth <= _DEPTH  # there is at least this folder in the one above
+        return not self._share if self.is_shared else is_ours
+
+    def _judge(self, folder: str) -> tuple[bool, int]:
+        """Return whether the folder is of this share, and how deep it lies."""
+        if self._shares == 1:
+            return True, 0
+        parts = folder[len(self._source.name) :].split("/")
+        parts = [part for part in parts if part]
+        key = crc32("/".join(parts[:_DEPTH]).encode("utf-8", "surrogateescape"))
+        return key % self._shares == self._share, len(parts)
 
 
 def _reason_to_pass_over(entry: Entry, wire_name: str, source: Source) -> str:

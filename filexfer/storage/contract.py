@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from filexfer.entry import Entry
+    from filexfer.entry import Entry, Extent
     from filexfer.errors import FileError
     from filexfer.storage.policy import Decision, Policy
     from filexfer.storage.staged import Result
@@ -53,7 +53,7 @@ class Reader(Protocol):
         report: Callable[[FileError], object],
         *,
         recursive: bool = True,
-        only_folders_in: Callable[[str], bool] = ...,
+        extent: Callable[[str], Extent] = ...,
     ) -> Iterator[Entry]:
         """Yield *name* and all below it, a folder before what is in it."""
 

@@ -10,7 +10,7 @@ import os
 import stat
 
 from filexfer import hashing, names
-from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Entry
+from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Entry, Extent
 from filexfer.errors import Code, FileError
 from filexfer.storage.directories import Directories, locate
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.storage.directories import Directory
+
 
 PIECE = 2 << 20  # bytes read at a time from a large file
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not block us
@@ -70,7 +71,7 @@ class Reading:
         report: Callable[[FileError], object],
         *,
         recursive: bool = True,
-        only_folders_in: Callable[[str], bool] = lambda _: False,
+        extent: Callable[[str], Extent] = lambda _: Extent.ALL,
     ) -> Iterator[Entry]:
         """Yield *name*, and if it is a folder all below it, a folder before what is in it.
 
@@ -80,7 +81,7 @@ class Reading:
             name: Where to begin; if nothing is there, a FileError is raised.
             report: Is called with what cannot be read; the walk goes on.
             recursive: Whether to go down into the folders found.
-            only_folders_in: Says of a folder's name that what else lies in it is not wanted.
+            extent: Says how much is wanted of what lies in the folder of a name.
 
         """
         first = self.stat(name)
@@ -95,10 +96,11 @@ class Reading:
             folder = levels[-1].pop()
             folder_name = folder.name  # the entry is the caller's once it is yielded
             yield folder
-            if len(levels) > 1 and not recursive:
+            wanted = extent(folder_name)
+            if wanted is Extent.NOTHING or (len(levels) > 1 and not recursive):
                 continue
             below: list[Entry] = []
-            yield from self._scan(folder_name, below, report, only_folders_in(folder_name))
+            yield from self._scan(folder_name, below, report, wanted)
             below.reverse()
             levels.append(below)
 
@@ -199,10 +201,11 @@ class Reading:
         name: str,
         below: list[Entry],
         report: Callable[[FileError], object],
-        only_folders: bool,  # noqa: FBT001 - private
+        wanted: Extent,
     ) -> Iterator[Entry]:
         """Yield what lies in a folder; the folders among it go to *below* instead."""
         prefix = name + "/" if name else ""
+        only_folders = wanted is Extent.FOLDERS
         try:
             folder = self._folders.get(name)
         except FileError as error:

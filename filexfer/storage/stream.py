@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from time import time_ns
 
-from filexfer.entry import FILE, Entry
+from filexfer.entry import FILE, Entry, Extent
 from filexfer.errors import Code, FileError
 from filexfer.storage.policy import Choice, Decision, Policy
 from filexfer.storage.staged import Result
@@ -50,10 +50,10 @@ class StreamSource:
         report: Callable[[FileError], object],
         *,
         recursive: bool = True,
-        only_folders_in: Callable[[str], bool] = lambda _: False,
+        extent: Callable[[str], Extent] = lambda _: Extent.ALL,
     ) -> Iterator[Entry]:
         """Yield the one file."""
-        del name, report, recursive, only_folders_in
+        del name, report, recursive, extent
         yield self.entry
 
     def stat(self, name: str) -> Entry:
