@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from filexfer.protocol import State
     from filexfer.schema import Message
-    from filexfer.transport import Transport
+    from filexfer.transport import Poll, Transport
 
 BUFFER = PLAIN_MAX + 2 * FRAME_MAX  # bytes taken in at a time
 JOIN = 128 << 10  # queued bytes that are worth a write
@@ -81,8 +81,9 @@ class Connection:
         self._transport: Transport = (
             Tls(sock, tls, server_side=server_side, hostname=hostname) if tls else Plain(sock)
         )
-        self._poll = select.poll()
-        self._poll.register(sock, 0)
+        poll = select.poll()
+        poll.register(sock, 0)
+        self._poll: Poll = poll
         self._buffer = memoryview(bytearray(BUFFER))
         self._start = self._stop = 0
         self._ended = False  # whether the peer sends no more
@@ -351,6 +352,10 @@ class Connection:
     def fileno(self) -> int:
         """Return the socket's descriptor."""
         return self._sock.fileno()
+
+    def change_parts(self, change: Callable[[Transport, Poll], tuple[Transport, Poll]]) -> None:
+        """Let others take the places of what moves the bytes, and of what is waited with."""
+        self._transport, self._poll = change(self._transport, self._poll)
 
     def interrupt(self) -> None:
         """End the connection from another thread; the waiting one sees it closed."""

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
         def shake_hands(self) -> bool:
             """Go on with the handshake; True when it is done."""
 
+    class Poll(Protocol):
+        """What a connection waits with."""
+
+        def modify(self, fd: socket.socket, eventmask: int, /) -> object:
+            """Say what is waited for."""
+
+        def poll(self, timeout: float, /) -> list[tuple[int, int]]:
+            """Wait; return nothing when so many milliseconds have passed."""
+
 
 BLOCKED = -1
 _TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a time

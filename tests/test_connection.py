@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from filexfer import Server
     from filexfer.schema import Message
+    from filexfer.transport import Poll
 
     Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
@@ -471,15 +472,13 @@ class Clock:
     def script(self, connection: Connection, seconds: float, act: Callable[[], object]) -> None:
         """Let *act* happen so many seconds into each wait of *connection*, if it waits as long."""
         poll = getattr(connection._poll, "real", connection._poll)
-        connection._poll = Script(poll, self, seconds, act)  # type: ignore[assignment] # has what is used of one
+        connection._poll = Script(poll, self, seconds, act)
 
 
 class Script:
     """In the place of a poll object: says what happens during a wait."""
 
-    def __init__(
-        self, real: select.poll, clock: Clock, seconds: float, act: Callable[[], object]
-    ) -> None:
+    def __init__(self, real: Poll, clock: Clock, seconds: float, act: Callable[[], object]) -> None:
         self.real = real
         self.modify = real.modify
         self._clock = clock
