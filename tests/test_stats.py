@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SECONDS, Served, tcp_pair
-from test_cli_process import Service, environment
+from test_cli_process import SUMMARY, Service, environment, fx
+from test_readme import blocks, section
 
 from filexfer import ConnectionLost, Options, Report, stats, timed
 from filexfer.connection import Connection
@@ -392,6 +394,63 @@ def test_nothing_is_even_loaded(service: Service, files: Path, tmp_path: Path, j
     assert "filexfer.sender" in words
     assert "filexfer.receiver" in words
     assert not {"filexfer.timed", "filexfer.stats", "filexfer.breakdown"} & set(words)
+
+
+# The command line
+
+LINE = re.compile(r"(\w[\w ]*?) +(\d+\.\d{3}) +(\d+\.\d) %(?: +\d+\.\d MB/s)?")
+SENTENCE = re.compile(r"[A-Z][\w ]* took longest, \d+\.\d % of the time(, at [\d.]+ MB/s)?: .*\.")
+
+
+def figures(lines: list[str]) -> dict[str, tuple[float, float]]:
+    """Return the seconds and shares of a table, checked to be whole."""
+    head, *body, sentence = lines
+    assert re.fullmatch(r"time went to +seconds +share +rate", head)
+    assert SENTENCE.fullmatch(sentence)
+    found = {}
+    for line in body:
+        match = LINE.fullmatch(line)
+        assert match, line
+        found[match[1]] = (float(match[2]), float(match[3]))
+    *single, whole = found.values()
+    assert abs(sum(seconds for seconds, _ in single) - whole[0]) <= 0.0005 * len(found)
+    assert abs(sum(share for _, share in single) - 100) <= 0.05 * len(found)
+    assert whole[1] == 100
+    return found
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_command_line(service: Service, files: Path, tmp_path: Path, jobs: int) -> None:
+    """The table comes after the summary; also where nothing else is said."""
+    where = f"{service.address}line{jobs}/"
+    last = "all" if jobs == 1 else "all 3 connections"
+    put = fx("put", "--stats", "-j", jobs, f"{files}/", where)
+    summary, *lines = put.stderr.splitlines()
+    assert SUMMARY.fullmatch(summary)
+    assert list(figures(lines))[-1] == last
+    assert {"walking", "reading", "hashing", "sending", "the rest"} < set(figures(lines))
+    get = fx("get", "--stats", "-j", jobs, "--quiet", where, tmp_path / "got")
+    shown = figures(get.stderr.splitlines())
+    assert {"hashing", "receiving", "writing", "waiting for the server"} < set(shown)
+    again = fx("put", "--stats", "-q", "-j", jobs, f"{files}/", where)
+    assert {"walking", "the rest", last} < set(figures(again.stderr.splitlines()))
+    assert "MB/s" not in again.stderr
+    assert {put.returncode, get.returncode, again.returncode} == {0}
+    assert not put.stdout + get.stdout + again.stdout
+
+
+def test_the_example() -> None:
+    """What the README shows is of the form that is printed."""
+    (example,) = blocks(section("How fast it is"), "text")
+    summary, *lines = example.splitlines()
+    assert SUMMARY.fullmatch(summary)
+    assert {"reading", "the rest", "all"} < set(figures(lines))
+
+
+def test_without_the_option(service: Service, files: Path) -> None:
+    """Nobody sees figures who did not ask."""
+    put = fx("put", f"{files}/", f"{service.address}without/")
+    assert SUMMARY.fullmatch(put.stderr.rstrip("\n"))
 
 
 # A connection's parts
