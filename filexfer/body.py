@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.entry import Entry
+    from filexfer.hashing import Hash
     from filexfer.protocol import Trailer
     from filexfer.storage.contract import Item, Target, Writer
 
@@ -36,6 +37,7 @@ class LargeBody:
         algorithm: Of its digest.
         refused: Is called at once when the disk refuses the file.
         moved: Is called with the size of each piece that is in.
+        new_hash: Makes the hash.
 
     """
 
@@ -47,13 +49,14 @@ class LargeBody:
         *,
         refused: Callable[[FileError], object],
         moved: Callable[[int], object],
+        new_hash: Callable[[str], Hash] = hashing.new,
     ) -> None:
         self._entry = entry
         self._announced = announced
         self._algorithm = algorithm
         self._refused = refused
         self._moved = moved
-        self._hash = hashing.new(algorithm)
+        self._hash = new_hash(algorithm)
         self._size = 0
         self._draft: Writer | None = None
         self._error: FileError | None = None

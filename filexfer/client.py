@@ -131,9 +131,11 @@ class Client:
         paths = [os.fspath(source) for source in sources]
         if not paths:
             raise UsageError("there is nothing to put")
-        options, report = options or Options(), report or Report()
+        options, report = _begun(options, report)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
-        there = self._request(lambda connection: _known(connection, mapping.questions), options)
+        there = self._request(
+            lambda connection: requests.known(connection, mapping.questions), options
+        )
         names = mapping.resolve(there)
         landed, is_folder = mapping.landed
         report.destination = self.url(landed, is_folder=is_folder)
@@ -190,7 +192,7 @@ class Client:
         wanted = list(names)
         if not wanted:
             raise UsageError("there is nothing to get")
-        options, report = options or Options(), report or Report()
+        options, report = _begun(options, report)
         local = os.fspath(destination)
         plain = [name.strip("/") for name in wanted]
         found = self._request(lambda connection: requests.stat(connection, plain), options)
@@ -247,7 +249,7 @@ class Client:
 
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
-        options, report = options or Options(), report or Report()
+        options, report = _begun(options, report)
         from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
 
         stream = StreamSource(fd)
@@ -288,7 +290,7 @@ class Client:
         from filexfer import download  # noqa: PLC0415 - half of the start-up time
         from filexfer.storage.stream import StreamTarget  # noqa: PLC0415 - as above
 
-        options, report = options or Options(), report or Report()
+        options, report = _begun(options, report)
         target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
@@ -388,9 +390,9 @@ class Client:
             connection.close()
 
 
-def _known(connection: Connection, names: list[str]) -> dict[str, Entry | None]:
-    """Return what the names are, or nothing if that may not be known."""
-    try:
-        return requests.stat(connection, names)
-    except FileError:
-        return {}
+def _begun(options: Options | None, report: Report | None) -> tuple[Options, Report]:
+    """Return the options and the report of a transfer that begins."""
+    options, report = options or Options(), report or Report()
+    if options.stats:
+        report.measure()
+    return options, report

@@ -355,6 +355,12 @@ class Connection:
         """Return the socket's descriptor."""
         return self._sock.fileno()
 
+    def change_parts(
+        self, change: Callable[[Transport, Waiting], tuple[Transport, Waiting]]
+    ) -> None:
+        """Let others take the places of what moves the bytes, and of what is waited with."""
+        self._transport, self.waiting = change(self._transport, self.waiting)
+
     def interrupt(self) -> None:
         """End the connection from another thread; the waiting one sees it closed."""
         with contextlib.suppress(OSError):  # closed already

@@ -8,6 +8,8 @@ This module must not know retries, or how sources and destinations were chosen.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 from filexfer import protocol
 from filexfer.landing import Placement
 from filexfer.parallel import together
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from filexfer.options import Options
     from filexfer.protocol import Folder as FolderMessage
     from filexfer.report import Report
+    from filexfer.storage.contract import Target
     from filexfer.storage.folder import Folder
     from filexfer.storage.stream import StreamTarget
+    from filexfer.timed import Tools
 
 _NAMES_BYTES = 60_000  # asked for in one frame, as written
 
@@ -61,8 +65,7 @@ def get(
                     shares=shares,
                 )
             )
-            with Staging(folder, policy, options.durability) as staging:
-                receiver = Receiver(each, staging, report, Placement(targets), options.algorithm)
+            with _receiver(each, folder, policy, options, report, targets) as receiver:
                 if not share:
                     receiver.shared_folders = shared
                 receiver.run()
@@ -72,8 +75,51 @@ def get(
         receive(connection, 0, 1, report)
         return
     together(door, connection, report, shares, receive)
-    with Staging(folder, policy, options.durability) as staging:
-        Receiver(connection, staging, report, Placement(targets)).finish_folders(shared.values())
+    with _receiver(connection, folder, policy, options, report, targets) as receiver:
+        receiver.finish_folders(shared.values())
+
+
+@contextmanager
+def _receiver(
+    connection: Connection,
+    folder: Folder,
+    policy: Policy,
+    options: Options,
+    report: Report,
+    targets: dict[str, str],
+) -> Iterator[Receiver]:
+    """Return what receives one exchange into the folder."""
+    place = Placement(targets)
+    if not report.stats:
+        with Staging(folder, policy, options.durability) as staging:
+            yield Receiver(connection, staging, report, place, options.algorithm)
+        return
+    from filexfer import timed  # noqa: PLC0415 - only for who asked for it
+
+    with (
+        timed.exchange(connection, report.stats) as tools,
+        tools.staging(folder, policy, options.durability) as staging,
+    ):
+        yield _measured(tools, connection, staging, report, place, options.algorithm)
+
+
+def _measured(
+    tools: Tools,
+    connection: Connection,
+    target: Target,
+    report: Report,
+    place: Placement,
+    algorithm: str,
+) -> Receiver:
+    return Receiver(
+        connection,
+        tools.target(target),
+        report,
+        place,
+        algorithm,
+        hashes=tools,
+        publisher=tools.publisher,
+    )
 
 
 def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:
@@ -95,4 +141,11 @@ def get_stream(
 ) -> None:
     """Receive the one file *name* into a stream."""
     connection.send(protocol.Get(names=[name], hash=options.algorithm, fresh=True))
-    Receiver(connection, target, report, Placement({name: name}), options.algorithm).run()
+    place = Placement({name: name})
+    if not report.stats:
+        Receiver(connection, target, report, place, options.algorithm).run()
+        return
+    from filexfer import timed  # noqa: PLC0415 - only for who asked for it
+
+    with timed.exchange(connection, report.stats) as tools:
+        _measured(tools, connection, target, report, place, options.algorithm).run()

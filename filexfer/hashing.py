@@ -18,14 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
+    Data = bytes | bytearray | memoryview
+
     class Hash(Protocol):
         """An incremental hash, as hashlib and xxhash make them."""
 
-        def update(self, data: bytes | bytearray | memoryview, /) -> object:
+        def update(self, data: Data, /) -> object:
             """Take in more bytes."""
 
         def hexdigest(self) -> str:
             """Return the digest of all that was taken in."""
+
+    class Hashing(Protocol):
+        """What an exchange uses of this module."""
+
+        def new(self, algorithm: str) -> Hash:
+            """Return a fresh hash."""
+
+        def digest_of(self, algorithm: str) -> Callable[[Data], str]:
+            """Return a function from bytes to their digest as ``algorithm:hex``."""
 
 
 DEFAULT = "xxh3_128"
@@ -50,13 +61,13 @@ def new(algorithm: str) -> Hash:
     return made
 
 
-def digest_of(algorithm: str) -> Callable[[bytes | bytearray | memoryview], str]:
+def digest_of(algorithm: str) -> Callable[[Data], str]:
     """Return a function from bytes to their digest as ``algorithm:hex``."""
     if algorithm == DEFAULT:
         whole = xxhash.xxh3_128_hexdigest
         return lambda data: "xxh3_128:" + whole(data)
 
-    def digest(data: bytes | bytearray | memoryview) -> str:
+    def digest(data: Data) -> str:
         made = new(algorithm)
         made.update(data)
         return text(algorithm, made)

@@ -25,6 +25,7 @@ class Options:
         jobs: Connections that share the work.
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
+        stats: Find out where the time goes; the report has the figures.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -40,6 +41,7 @@ class Options:
         durability: str = "batch",
         jobs: int = 1,
         retries: int = 3,
+        stats: bool = False,
     ) -> None:
         for value, allowed in (
             (if_exists, IF_EXISTS),
@@ -58,3 +60,4 @@ class Options:
         self.durability = durability
         self.jobs = jobs
         self.retries = retries
+        self.stats = stats

@@ -58,7 +58,11 @@ def together(door: Door, first: Connection, report: Report, shares: int, work: W
             the report to use. What it keeps may stay in another process.
 
     """
-    done = at_once(door, first, report, shares, work)
+    stats = report.stats
+    with stats.paused() if stats else contextlib.nullcontext():
+        done = at_once(door, first, report, shares, work)
+    if stats:
+        stats.connections = len(done)
     for share in range(shares):
         if share not in done:
             work(first, share, shares, report)

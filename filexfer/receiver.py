@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from filexfer.connection import Connection
+    from filexfer.hashing import Hashing
     from filexfer.protocol import Ask, File, Folder, Link, Unsent
     from filexfer.report import Report
     from filexfer.schema import Message
@@ -63,6 +64,8 @@ class Receiver:
             makes it raise IntegrityError.
         algorithm: Of the digests that were asked for; in place of one that resists forgery no
             other is accepted.
+        hashes: Makes them.
+        publisher: Makes what lets the items appear.
 
     """
 
@@ -73,13 +76,17 @@ class Receiver:
         report: Report,
         place: Callable[[str], str] = str,
         algorithm: str = "",
+        *,
+        hashes: Hashing = hashing,
+        publisher: Callable[..., Publisher] = Publisher,
     ) -> None:
         self._connection = connection
         self._staging = staging
         self._report = report
         self._place = place
         self._needs_strong = algorithm if algorithm in hashing.STRONG else ""
-        self._publisher = Publisher(staging, self._settle, self._tick)
+        self._hashes = hashes
+        self._publisher = publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._within = ""  # what names in the last of them begin with
         self._item = 0  # the number of the last item that came
@@ -89,7 +96,7 @@ class Receiver:
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
         self._exchange = True  # False while a plain client stores
-        self._digest_of = hashing.digest_of(hashing.DEFAULT)
+        self._digest_of = hashes.digest_of(hashing.DEFAULT)
         self._takers: dict[type[Message], Callable[..., None]] = {
             protocol.File: self._take_file,
             protocol.Folder: self._take_folder,
@@ -215,13 +222,16 @@ class Receiver:
             raise FileError(Code.HASH_MISMATCH, name, text)
 
     def _check_digest(self, data: memoryview, digest: str, name: str) -> None:
-        if hashing.digest_of(digest.partition(":")[0])(data) != digest:
+        if self._hashes.digest_of(digest.partition(":")[0])(data) != digest:
             raise mismatch(name)
 
     def _receive_large(self, message: File, name: str) -> Item:
         entry = entry_of_file(name, message.size or 0, message.mtime, message.mode)
         algorithm = message.hash.partition(":")[0] or message.algorithm
-        body = LargeBody(entry, message.size, algorithm, refused=self._refuse, moved=self._moved)
+        new = self._hashes.new
+        body = LargeBody(
+            entry, message.size, algorithm, refused=self._refuse, moved=self._moved, new_hash=new
+        )
         body.begin(self._staging, sparse=message.sparse)
         self._in_body = True
         try:

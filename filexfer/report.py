@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from filexfer.stats import Stats
+
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 _COUNTS = (
     *("files", "bytes", "folders", "skipped", "skipped_bytes"),
@@ -41,6 +43,8 @@ class Report:
         found_bytes: Their sizes in bytes.
         is_walking: Whether more may be found.
         destination: Where things landed, for people.
+        stats: With ``Options(stats=True)``, where the time went: its ``seconds`` and ``bytes`` by
+            phase, those of all tries and connections added up; else None.
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
@@ -64,6 +68,7 @@ class Report:
         self.destination = ""
         self.started = monotonic()
         self.seconds = 0.0
+        self.stats: Stats | None = None
         self.on_progress = on_progress
         self.on_file = on_file
         self._failed_names: set[str] = set()
@@ -73,6 +78,12 @@ class Report:
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
         self._events: list[tuple[str, str, int]] = []  # of a branch, for on_file
+
+    def measure(self) -> None:
+        """Find out where the time goes, from now on."""
+        from filexfer.stats import Stats  # noqa: PLC0415 - only for who asked for it
+
+        self.stats = Stats()
 
     def restart(self) -> None:
         """Begin another try: what arrived stays counted, all else is found out again."""
@@ -103,6 +114,8 @@ class Report:
         part = Report(on_progress)
         part._arrived_before = self._arrived_before
         part._sent_before = self._sent_before
+        if self.stats:
+            part.measure()
         if self.on_file:
             part.on_file = part._note_event
         return part
@@ -116,6 +129,7 @@ class Report:
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._events,
+            self.stats.take() if self.stats else None,
         )
         for name in _COUNTS:
             setattr(self, name, 0)
@@ -125,9 +139,11 @@ class Report:
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""
-        counts, failures, warnings, arrived, doubtful, events = changes
+        counts, failures, warnings, arrived, doubtful, events, times = changes
         for name, more in zip(_COUNTS, counts, strict=True):
             setattr(self, name, getattr(self, name) + more)
+        if self.stats:
+            self.stats.add(times)
         self.failed -= len(failures)  # they are counted below
         self._arrived.frombytes(arrived)
         self._doubtful.frombytes(doubtful)
@@ -208,6 +224,8 @@ class Report:
         """Note that the command is over."""
         self.is_walking = False
         self.seconds = monotonic() - self.started
+        if self.stats:
+            self.stats.stop()
         self.progress()
 
 

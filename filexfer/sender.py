@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.connection import Connection
+    from filexfer.hashing import Hashing
     from filexfer.report import Report
     from filexfer.schema import Message
     from filexfer.storage.contract import OpenFile, Readable, Reader
@@ -40,6 +41,8 @@ class Sender:
         report: Counts what happens.
         algorithm: Of the digests.
         tell_unsent: Whether the receiver wants to know what could not be read.
+        hashes: Makes them.
+        reading: Returns access to a storage.
 
     """
 
@@ -50,11 +53,15 @@ class Sender:
         *,
         algorithm: str = hashing.DEFAULT,
         tell_unsent: bool = False,
+        hashes: Hashing = hashing,
+        reading: Callable[[Readable], Reader] | None = None,
     ) -> None:
         self._connection = connection
         self._report = report
         self._algorithm = algorithm
-        self._digest_of = hashing.digest_of(algorithm)
+        self._digest_of = hashes.digest_of(algorithm)
+        self._new_hash = hashes.new
+        self._reading = reading or (lambda storage: storage.reading())
         self._tell_unsent = tell_unsent
         self._window = Window(report)
         self._questions = Questions(report)
@@ -225,7 +232,7 @@ class Sender:
             )
         )
         self._window.is_sending = True
-        made = hashing.new(self._algorithm)
+        made = self._new_hash(self._algorithm)
         try:
             if self._send_parts(file, made):
                 file.check_unchanged()
@@ -319,7 +326,7 @@ class Sender:
         storage = offer.source.storage
         reader = self._readers.get(storage)
         if reader is None:
-            reader = self._readers[storage] = storage.reading()
+            reader = self._readers[storage] = self._reading(storage)
         return reader
 
     # Replies

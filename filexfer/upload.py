@@ -100,9 +100,22 @@ def _send(
     offers: Callable[[Sender], Iterator[Offer]],
 ) -> None:
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum))
-    sender = Sender(connection, report, algorithm=options.algorithm)
+    if not report.stats:
+        sender = Sender(connection, report, algorithm=options.algorithm)
+        _run(sender, report, offers(sender))
+        return
+    from filexfer import timed  # noqa: PLC0415 - only for who asked for it
+
+    with timed.exchange(connection, report.stats) as tools:
+        sender = Sender(
+            connection, report, algorithm=options.algorithm, hashes=tools, reading=tools.reading
+        )
+        _run(sender, report, tools.walking(offers(sender)))
+
+
+def _run(sender: Sender, report: Report, offers: Iterator[Offer]) -> None:
     try:
-        sender.run(offers(sender))
+        sender.run(offers)
     except ConnectionLost:
         report.doubt(sender.uncertain)
         raise

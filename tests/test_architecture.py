@@ -17,7 +17,7 @@ PACKAGE = Path(filexfer.__file__).parent
 
 # From the bottom up. A module may import modules of the layers below its own, and no others.
 LAYERS = [
-    "filexfer names framing entry hashing header buffers",
+    "filexfer names framing entry hashing header buffers stats",
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
     "address protocol transport waiting landing report storage.policy storage.directories",
@@ -25,10 +25,10 @@ LAYERS = [
     "connection",
     "dial questions requests window storage.folder storage.publishing storage.stream",
     "parallel probe sender storage.staging",
-    "body upload",
-    "receiver",
+    "body timed",
+    "receiver upload",
     "bench download health session verdict",
-    "client server",
+    "breakdown client server",
     "workers",
     "cli cli.output",
     "cli.options cli.demo",
@@ -46,7 +46,7 @@ TYPES_ONLY = {
 # These turn values into values: no sockets, threads, clocks or files.
 PURE = [
     *("framing", "names", "entry", "hashing", "header", "schema", "protocol", "codec"),
-    *("errors", "landing", "storage.policy", "verdict"),
+    *("errors", "landing", "storage.policy", "verdict", "breakdown"),
 ]
 IMPURE = {
     *("socket", "select", "selectors", "ssl", "threading", "multiprocessing", "subprocess"),

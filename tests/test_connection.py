@@ -10,6 +10,7 @@ import struct
 import sys
 import termios
 import threading
+import time
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -1031,6 +1032,9 @@ def test_a_session_with_tls_ends(
     cleanup.callback(peer.close)
     if says:
         peer.greet()
+    until = time.monotonic() + SECONDS
+    while not served.server._sessions and time.monotonic() < until:
+        time.sleep(0.01)
     (session,) = served.server._sessions.values()
     if goodbye:
         with pytest.raises(OSError, match="EOF"):  # the server's goodbye is a frame

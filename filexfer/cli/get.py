@@ -65,7 +65,9 @@ def run(arguments: Namespace) -> int:
         else:
             with _Signals(client):
                 client.get(names, arguments.destination, choices, report)
-    return output.conclude(report, quiet=arguments.quiet)
+    code = output.conclude(report, quiet=arguments.quiet)
+    output.explain(report, is_upload=False, algorithm=arguments.hash)
+    return code
 
 
 class _Signals:

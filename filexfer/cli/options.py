@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
     from filexfer import Client, Options
     from filexfer.address import Remote
@@ -83,7 +83,11 @@ def add_transfer(parser: ArgumentParser) -> None:
         help="tries after a lost connection without a newly confirmed file (default: 3)",
     )
     how.add_argument("-r", "--recursive", action="store_true", help=_hidden())
-    add_verbosity(parser)
+    add_verbosity(parser).add_argument(
+        "--stats",
+        action="store_true",
+        help="tell at the end where the time went, also with --quiet",
+    )
 
 
 def add_durability(parser: ArgumentParser) -> None:
@@ -99,11 +103,13 @@ def add_durability(parser: ArgumentParser) -> None:
     )
 
 
-def add_verbosity(parser: ArgumentParser) -> None:
-    """Add how much is said."""
-    group = parser.add_argument_group("messages").add_mutually_exclusive_group()
-    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    group.add_argument("-v", "--verbose", action="store_true", help="name every file")
+def add_verbosity(parser: ArgumentParser) -> _ArgumentGroup:
+    """Add how much is said; return the group, for what else is said."""
+    group = parser.add_argument_group("messages")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    either.add_argument("-v", "--verbose", action="store_true", help="name every file")
+    return group
 
 
 def client_for(remote: Remote, arguments: Namespace) -> Client:
@@ -124,6 +130,7 @@ def options_from(arguments: Namespace) -> Options:
         durability=getattr(arguments, "durability", "batch"),
         jobs=arguments.jobs,
         retries=arguments.retries,
+        stats=arguments.stats,
     )
 
 

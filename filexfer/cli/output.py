@@ -47,6 +47,21 @@ def conclude(report: Report, *, quiet: bool) -> int:
     return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
 
 
+def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:
+    """Say where the time went, if that was asked for."""
+    if report.stats is None:
+        return
+    from filexfer import breakdown  # noqa: PLC0415 - only for who asked for it
+
+    for line in breakdown.table(report.stats):
+        say(line)
+    say(
+        breakdown.sentence(
+            report.stats, files=report.files, is_upload=is_upload, algorithm=algorithm
+        )
+    )
+
+
 def summary(report: Report) -> str:
     """Return what happened, in one line."""
     text = f"{count(report.files, 'file')}, {size(report.bytes)} in {report.seconds:.1f} s"

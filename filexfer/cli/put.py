@@ -53,4 +53,6 @@ def run(arguments: Namespace) -> int:
             client.put_stream(0, destination, choices, report)
         else:
             client.put(arguments.sources, destination, choices, report)
-    return output.conclude(report, quiet=arguments.quiet)
+    code = output.conclude(report, quiet=arguments.quiet)
+    output.explain(report, is_upload=True, algorithm=arguments.hash)
+    return code

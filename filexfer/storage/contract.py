@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry, Extent
     from filexfer.errors import FileError
+    from filexfer.hashing import Hash
     from filexfer.storage.policy import Decision, Policy
     from filexfer.storage.staged import Result
 
@@ -69,8 +70,14 @@ class Reader(Protocol):
     def large(self, entry: Entry) -> OpenFile:
         """Open a file to be read in pieces."""
 
-    def digest(self, name: str, algorithm: str, tick: Callable[[], object]) -> str:
-        """Return a file's digest; *tick* is called now and then."""
+    def digest(
+        self,
+        name: str,
+        algorithm: str,
+        tick: Callable[[], object],
+        new: Callable[[str], Hash] = ...,
+    ) -> str:
+        """Return a file's digest, by a hash from *new*; *tick* is called now and then."""
 
     def close(self) -> None:
         """Let go of what is open."""

@@ -123,8 +123,7 @@ class Publisher:
 
         """
         if self._flush and wait:
-            while not self._flush.wait(1.0):
-                self._tick()
+            self.wait_for_flush()
         if self._flush and self._flush.is_over:
             self._after_flush(self._flush)
         due = self._gathering and (close_group or monotonic() >= self._began + GROUP_SECONDS)
@@ -132,6 +131,11 @@ class Publisher:
             self._staging.seal()
             self._flushing, self._gathering = self._gathering, []
             self._flush = _Flush([*self._flushing, *(item for item, _ in self._named)])
+
+    def wait_for_flush(self) -> None:
+        """Wait until the flush that is under way is over."""
+        while self._flush and not self._flush.wait(1.0):
+            self._tick()
 
     def finish(self) -> None:
         """Settle everything."""

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from filexfer.hashing import Hash
     from filexfer.storage.directories import Directory
 
 
@@ -177,10 +178,16 @@ class Reading:
         """
         return LargeFile(self, entry)
 
-    def digest(self, name: str, algorithm: str, tick: Callable[[], object]) -> str:
+    def digest(
+        self,
+        name: str,
+        algorithm: str,
+        tick: Callable[[], object],
+        new: Callable[[str], Hash] = hashing.new,
+    ) -> str:
         """Return the digest of a file as ``algorithm:hex``; *tick* is called now and then."""
         fd, _ = self.open(name)
-        made = hashing.new(algorithm)
+        made = new(algorithm)
         view = memoryview(bytearray(PIECE))
         try:
             while got := os.readv(fd, [view]):

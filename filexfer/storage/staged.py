@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         def digest(self, name: str, algorithm: str) -> str:
             """Return the digest of what is there."""
 
+        def flush(self, descriptor: int) -> None:
+            """Make one file or folder durable."""
+
         def temporary(self) -> str:
             """Return a temporary name that nothing has."""
 
@@ -110,7 +113,7 @@ class Staged:
                 return ARRIVED
             result = self._rename()
             if self._staging.durability == "file":
-                system.flush_descriptor(self.folder.fd)
+                self._staging.flush(self.folder.fd)
         except FileError as error:
             return Result(Choice.REFUSE, error)
         except OSError as error:

@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from filexfer.storage.contract import Reader
     from filexfer.storage.directories import Directory
     from filexfer.storage.folder import Folder
     from filexfer.storage.policy import Policy
@@ -54,7 +55,7 @@ class Staging:
         self.flushes = durability == "file" or one_by_one
         self._hides = durability == "batch" and not one_by_one
         self._direct: list[Directory] = []
-        self._reading = Reading(folder.fd)
+        self._reading: Reader = Reading(folder.fd)
         self._prefix = names.RESERVED + os.urandom(12).hex()
         self._count = 0
 
@@ -130,7 +131,7 @@ class Staging:
                     done += os.write(fd, data[done:])
                 os.utime(fd, ns=(entry.mtime, entry.mtime))
                 if self.flushes:
-                    system.flush_descriptor(fd)
+                    self.flush(fd)
             finally:
                 os.close(fd)
         except FileExistsError:
@@ -226,6 +227,10 @@ class Staging:
             folder.direct = False
         self._direct.clear()
 
+    def flush(self, descriptor: int) -> None:
+        """Make one file or folder durable."""
+        system.flush_descriptor(descriptor)
+
     def digest(self, name: str, algorithm: str) -> str:
         """Return the digest of what is there."""
         return self._reading.digest(name, algorithm, _no_tick)
@@ -315,7 +320,7 @@ class Draft:
                 os.ftruncate(fd, self._at)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
             if self._staging.flushes:
-                system.flush_descriptor(fd)
+                self._staging.flush(fd)
             self._fd = -1
             os.close(fd)
         except (OSError, OverflowError) as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from time import time_ns
 
+from filexfer import hashing
 from filexfer.entry import FILE, Entry, Extent
 from filexfer.errors import Code, FileError
 from filexfer.storage.policy import Choice, Decision, Policy
@@ -19,6 +20,8 @@ from filexfer.storage.staged import Result
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from filexfer.hashing import Hash
 
 
 class StreamSource:
@@ -76,9 +79,15 @@ class StreamSource:
         del entry
         return self
 
-    def digest(self, name: str, algorithm: str, tick: Callable[[], object]) -> str:
+    def digest(
+        self,
+        name: str,
+        algorithm: str,
+        tick: Callable[[], object],
+        new: Callable[[str], Hash] = hashing.new,
+    ) -> str:
         """Refuse: a stream cannot be read twice."""
-        del algorithm, tick
+        del algorithm, tick, new
         raise FileError(Code.UNREADABLE, name, "standard input cannot be read twice")
 
     def read_into(self, view: memoryview) -> int:
