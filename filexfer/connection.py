@@ -56,8 +56,12 @@ class Connection:
         tls: A context, to talk TLS; call ``handshake`` first.
         server_side: With *tls*, which of the two this is.
         hostname: With *tls*, at the client, the name the certificate must have.
+        plain: What moves the bytes of the socket, if not the socket by itself.
 
     """
+
+    part = protocol.PART_MAX  # bytes of a large body between two looks at how far it is
+    may_say_alive = False  # at any time, as the receiver of an exchange may
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Connection:
         tls: ssl.SSLContext | None = None,
         server_side: bool = False,
         hostname: str = "",
+        plain: Plain | None = None,
     ) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
@@ -78,8 +83,9 @@ class Connection:
         self.on_input: Callable[[], object] | None = None
         self.moved = 0  # bytes, both directions; tells progress
         self._sock = sock
+        plain = plain or Plain(sock)
         self._transport: Transport = (
-            Tls(sock, tls, server_side=server_side, hostname=hostname) if tls else Plain(sock)
+            Tls(plain, tls, server_side=server_side, hostname=hostname) if tls else plain
         )
         self._poll = select.poll()
         self._poll.register(sock, 0)

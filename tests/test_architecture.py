@@ -20,9 +20,10 @@ LAYERS = [
     "filexfer names framing entry hashing header buffers",
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
-    "address protocol transport landing report storage.policy storage.directories",
-    "codec options sources storage.reading storage.staged",
+    "address protocol rates transport landing report storage.policy storage.directories",
+    "budget codec options sources storage.reading storage.staged",
     "connection",
+    "paced",
     "dial questions requests window storage.folder storage.publishing storage.stream",
     "parallel probe sender storage.staging",
     "body upload",
@@ -46,7 +47,7 @@ TYPES_ONLY = {
 # These turn values into values: no sockets, threads, clocks or files.
 PURE = [
     *("framing", "names", "entry", "hashing", "header", "schema", "protocol", "codec"),
-    *("errors", "landing", "storage.policy", "verdict"),
+    *("errors", "landing", "rates", "storage.policy", "verdict"),
 ]
 IMPURE = {
     *("socket", "select", "selectors", "ssl", "threading", "multiprocessing", "subprocess"),
