@@ -51,6 +51,12 @@ class Client:
         timeout: Seconds, for connecting and for any wait without progress.
         tls: A context, to talk TLS.
         insecure: Talk in the clear to another machine.
+        bwlimit: Bytes per second, for each direction on its own and over all connections
+            together; None for no limit.
+        congestion: TCP congestion control of what is sent, on Linux; None for the system's.
+
+    Raises:
+        UsageError: if one of the last two cannot be.
 
     """
 
@@ -62,8 +68,11 @@ class Client:
         timeout: float = 60.0,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
+        bwlimit: float | None = None,
+        congestion: str | None = None,
     ) -> None:
         self._door = Door(host, port, timeout=timeout, tls=tls, insecure=insecure)
+        self._door.shape(bwlimit, congestion)
         self._connection: Connection | None = None
         self._is_interrupted = False
 
@@ -132,8 +141,9 @@ class Client:
         if not paths:
             raise UsageError("there is nothing to put")
         options, report = options or Options(), report or Report()
+        self._door.check(options.jobs)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
-        there = self._request(lambda connection: _known(connection, mapping.questions), options)
+        there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
         landed, is_folder = mapping.landed
         report.destination = self.url(landed, is_folder=is_folder)
@@ -191,6 +201,7 @@ class Client:
         if not wanted:
             raise UsageError("there is nothing to get")
         options, report = options or Options(), report or Report()
+        self._door.check(options.jobs)
         local = os.fspath(destination)
         plain = [name.strip("/") for name in wanted]
         found = self._request(lambda connection: requests.stat(connection, plain), options)
@@ -386,11 +397,3 @@ class Client:
         connection, self._connection = self._connection, None
         if connection:
             connection.close()
-
-
-def _known(connection: Connection, names: list[str]) -> dict[str, Entry | None]:
-    """Return what the names are, or nothing if that may not be known."""
-    try:
-        return requests.stat(connection, names)
-    except FileError:
-        return {}

@@ -38,6 +38,14 @@ def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None
     return found
 
 
+def known(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
+    """Return what each name is, as ``stat`` does, or nothing at all if that may not be known."""
+    try:
+        return stat(connection, names)
+    except FileError:
+        return {}
+
+
 def _stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
     for name in names:
         connection.send(protocol.Stat(name=name))

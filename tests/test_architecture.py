@@ -20,7 +20,7 @@ LAYERS = [
     "filexfer names framing entry hashing header buffers",
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
-    "address protocol rates transport landing report storage.policy storage.directories",
+    "address congestion protocol rates transport landing report storage.policy storage.directories",
     "budget codec options sources storage.reading storage.staged",
     "connection",
     "paced",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
     from filexfer import Client, Options
     from filexfer.address import Remote
@@ -82,8 +82,25 @@ def add_transfer(parser: ArgumentParser) -> None:
         metavar="N",
         help="tries after a lost connection without a newly confirmed file (default: 3)",
     )
+    add_shape(how, "all connections")
     how.add_argument("-r", "--recursive", action="store_true", help=_hidden())
     add_verbosity(parser)
+
+
+def add_shape(group: _ArgumentGroup, among: str) -> None:
+    """Add how fast and in which way is sent; the limit is shared *among* what it says."""
+    group.add_argument(
+        "--bwlimit",
+        type=_rate,
+        metavar="RATE",
+        help="move at most so many bytes per second each way, over " + among + " together: "
+        "500K or 2.5M (steps of 1024), 20MB (steps of 1000), 80Mbit (default: no limit)",
+    )
+    group.add_argument(
+        "--congestion",
+        metavar="NAME",
+        help="send by this TCP congestion control, on Linux (default: the system's)",
+    )
 
 
 def add_durability(parser: ArgumentParser) -> None:
@@ -110,7 +127,14 @@ def client_for(remote: Remote, arguments: Namespace) -> Client:
     """Return a client for the server of *remote*."""
     from filexfer import Client  # noqa: PLC0415 - see the module's text
 
-    return Client(remote.host, remote.port, timeout=arguments.timeout, insecure=arguments.insecure)
+    return Client(
+        remote.host,
+        remote.port,
+        timeout=arguments.timeout,
+        insecure=arguments.insecure,
+        bwlimit=getattr(arguments, "bwlimit", None),
+        congestion=getattr(arguments, "congestion", None),
+    )
 
 
 def options_from(arguments: Namespace) -> Options:
@@ -137,6 +161,18 @@ def _seconds(text: str) -> float:
 
         raise ArgumentTypeError(f"{text!r} is no number of seconds above 0, up to {_SECONDS_MAX}")
     return value
+
+
+def _rate(text: str) -> int:
+    from filexfer import UsageError  # noqa: PLC0415 - see the module's text
+    from filexfer.rates import parse  # noqa: PLC0415 - seldom needed
+
+    try:
+        return parse(text)
+    except UsageError as error:
+        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
+
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _hidden() -> str:
