@@ -144,7 +144,7 @@ class LargeBody:
         """Take in *size* bytes; return the *more* bytes that follow them."""
         rest = buffer[:0]
         while size:
-            piece = min(size, len(buffer) - ROOM)
+            piece = min(size, len(buffer) - ROOM, connection.part)
             size -= piece
             taken = buffer[: piece if size else piece + more]
             connection.body_into(taken)

@@ -11,7 +11,6 @@ import time
 from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
 from filexfer.dial import Door, pause_before
-from filexfer.entry import FOLDER
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -22,7 +21,7 @@ from filexfer.errors import (
     NetworkError,
     UsageError,
 )
-from filexfer.landing import Upload, last_part, needs_folder
+from filexfer.landing import Download, Upload
 from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.sources import Source
@@ -51,6 +50,12 @@ class Client:
         timeout: Seconds, for connecting and for any wait without progress.
         tls: A context, to talk TLS.
         insecure: Talk in the clear to another machine.
+        bwlimit: Bytes per second, for each direction on its own and over all connections
+            together; None for no limit.
+        congestion: TCP congestion control of what is sent, on Linux; None for the system's.
+
+    Raises:
+        UsageError: if one of the last two cannot be.
 
     """
 
@@ -62,8 +67,11 @@ class Client:
         timeout: float = 60.0,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
+        bwlimit: float | None = None,
+        congestion: str | None = None,
     ) -> None:
         self._door = Door(host, port, timeout=timeout, tls=tls, insecure=insecure)
+        self._door.shape(bwlimit, congestion)
         self._connection: Connection | None = None
         self._is_interrupted = False
 
@@ -131,11 +139,9 @@ class Client:
         paths = [os.fspath(source) for source in sources]
         if not paths:
             raise UsageError("there is nothing to put")
-        options, report = _begun(options, report)
+        options, report = self._begun(options, report)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
-        there = self._request(
-            lambda connection: requests.known(connection, mapping.questions), options
-        )
+        there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
         landed, is_folder = mapping.landed
         report.destination = self.url(landed, is_folder=is_folder)
@@ -192,36 +198,20 @@ class Client:
         wanted = list(names)
         if not wanted:
             raise UsageError("there is nothing to get")
-        options, report = _begun(options, report)
+        options, report = self._begun(options, report)
         local = os.fspath(destination)
         plain = [name.strip("/") for name in wanted]
         found = self._request(lambda connection: requests.stat(connection, plain), options)
-        missing = [
-            FileError(Code.NOT_FOUND, name, "no such file or folder on the server")
-            for name in plain
-            if found[name] is None
-        ]
-        into = (
-            needs_folder(wanted, local)
-            or os.path.isdir(local)
-            or any(entry is not None and entry.type == FOLDER for entry in found.values())
-        )
-        root, only = (local, "") if into else os.path.split(local)
-        targets = {
-            name.strip("/"): only or last_part(name)
-            for name in wanted
-            if found[name.strip("/")] is not None
-        }
-        landed = os.path.join(local, last_part(wanted[0])) if into and len(wanted) == 1 else local
-        is_folder = len(wanted) > 1 or any(e and e.type == FOLDER for e in found.values())
-        report.destination = os.path.join(landed, "") if is_folder else landed
+        mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
+        report.destination = mapping.landed
 
         def once(connection: Connection) -> None:
-            for error in missing:
-                report.fail(error)
-            if targets:
-                with Folder(root or ".", make=True) as folder:
-                    download.get(self._door, connection, folder, targets, options, report)
+            for name in mapping.missing:
+                text = "no such file or folder on the server"
+                report.fail(FileError(Code.NOT_FOUND, name, text))
+            if mapping.targets:
+                with Folder(mapping.root or ".", make=True) as folder:
+                    download.get(self._door, connection, folder, mapping.targets, options, report)
 
         self._retrying(once, options, report, lambda: True)
         report.finish()
@@ -249,7 +239,7 @@ class Client:
 
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
-        options, report = _begun(options, report)
+        options, report = self._begun(options, report)
         from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
 
         stream = StreamSource(fd)
@@ -290,7 +280,7 @@ class Client:
         from filexfer import download  # noqa: PLC0415 - half of the start-up time
         from filexfer.storage.stream import StreamTarget  # noqa: PLC0415 - as above
 
-        options, report = _begun(options, report)
+        options, report = self._begun(options, report)
         target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
@@ -347,6 +337,14 @@ class Client:
         message = protocol.Remove(name=name.strip("/"), recursive=recursive)
         self._request(lambda connection: requests.carry_out(connection, message))
 
+    def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
+        """Return the options and the report of a transfer that begins."""
+        options, report = options or Options(), report or Report()
+        self._door.check(options.jobs)
+        if options.stats:
+            report.measure()
+        return options, report
+
     def _request(self, act: Callable[[Connection], T], options: Options | None = None) -> T:
         """Carry out something that may be done twice; an idle connection may have been closed."""
         return self._retrying(act, options or Options(), Report(), lambda: True)
@@ -388,11 +386,3 @@ class Client:
         connection, self._connection = self._connection, None
         if connection:
             connection.close()
-
-
-def _begun(options: Options | None, report: Report | None) -> tuple[Options, Report]:
-    """Return the options and the report of a transfer that begins."""
-    options, report = options or Options(), report or Report()
-    if options.stats:
-        report.measure()
-    return options, report

@@ -87,6 +87,13 @@ def _as_store(members: dict[str, object]) -> None:
         members["hash"] = f"md5:{members.pop('md5')}"
 
 
+def bad_length(data: memoryview) -> ProtocolError:
+    """Return the failure of a frame that begins with *data*, which is no length."""
+    size, turned = (int.from_bytes(data, order) for order in ("big", "little"))
+    hint = f"; {SPELLING}" if 1 <= turned <= FRAME_MAX else ""
+    return ProtocolError(f"a frame's length must be 1 to {FRAME_MAX}, not {size}{hint}")
+
+
 def part_length(data: memoryview) -> tuple[int, bool]:
     """Return the length of a part of a body, and whether it is a hole."""
     (length,) = framing.LENGTH.unpack(data)

@@ -56,8 +56,12 @@ class Connection:
         tls: A context, to talk TLS; call ``handshake`` first.
         server_side: With *tls*, which of the two this is.
         hostname: With *tls*, at the client, the name the certificate must have.
+        plain: What moves the bytes of the socket, if not the socket by itself.
 
     """
+
+    part = protocol.PART_MAX  # bytes of a large body between two looks at how far it is
+    may_say_alive = False  # at any time, as the receiver of an exchange may
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Connection:
         tls: ssl.SSLContext | None = None,
         server_side: bool = False,
         hostname: str = "",
+        plain: Plain | None = None,
     ) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
@@ -79,8 +84,9 @@ class Connection:
         self.greeting: Callable[[], bool] | None = None  # takes the first frame; if it was there
         self.moved = 0  # bytes, both directions; tells progress
         self._sock = sock
+        plain = plain or Plain(sock)
         self._transport: Transport = (
-            Tls(sock, tls, server_side=server_side, hostname=hostname) if tls else Plain(sock)
+            Tls(plain, tls, server_side=server_side, hostname=hostname) if tls else plain
         )
         self.waiting = Waiting(sock)
         self._buffer = memoryview(bytearray(BUFFER))
@@ -177,15 +183,12 @@ class Connection:
 
     def _header(self) -> memoryview | None:
         """Return the next frame's header if it is there whole."""
-        start = self._start
-        if self._stop - start < LENGTH.size:
+        start = self._start + LENGTH.size
+        if self._stop < start:
             return None
-        (size,) = LENGTH.unpack_from(self._buffer, start)
+        (size,) = LENGTH.unpack_from(self._buffer, self._start)
         if not 1 <= size <= FRAME_MAX:
-            turned = int.from_bytes(self._buffer[start : start + LENGTH.size], "little")
-            hint = f"; {protocol.SPELLING}" if 1 <= turned <= FRAME_MAX else ""
-            raise ProtocolError(f"a frame's length must be 1 to {FRAME_MAX}, not {size}{hint}")
-        start += LENGTH.size
+            raise codec.bad_length(self._buffer[self._start : start])
         if self._stop - start < size:
             return None
         self._start = start + size

@@ -12,14 +12,17 @@ import socket
 
 from filexfer import __version__, protocol
 from filexfer.address import is_loopback
-from filexfer.connection import Connection
 from filexfer.errors import Code, ConnectionLost, NetworkError, ProtocolError, TimedOut, TrustError
 from filexfer.names import shown
+from filexfer.paced import connected
 from filexfer.protocol import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+
+    from filexfer.budget import Limit
+    from filexfer.connection import Connection
 
 FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
 LONGEST_PAUSE = 30.0
@@ -53,6 +56,40 @@ class Door:
         self.insecure = insecure
         self.rights: frozenset[str] = frozenset()  # known after the first greeting
         self.program = ""  # what the server calls itself; the same
+        self.limit: Limit | None = None
+        self._congestion: str | None = None
+
+    def shape(self, bwlimit: float | None, congestion: str | None) -> None:
+        """Set how fast and in which way all connections send and receive; before the first.
+
+        Args:
+            bwlimit: Bytes per second of each direction, over all of them together; None for no
+                limit. Processes forked from this one share it.
+            congestion: TCP congestion control of what is sent; None for the system's.
+
+        Raises:
+            UsageError: if either cannot be.
+
+        """
+        if bwlimit is not None:
+            from filexfer.budget import Limit  # noqa: PLC0415 - seldom needed
+
+            self.limit = Limit(bwlimit)
+        if congestion is not None:
+            from filexfer.congestion import check_name  # noqa: PLC0415 - seldom needed
+
+            check_name(congestion)
+        self._congestion = congestion
+
+    def check(self, connections: int) -> None:
+        """Refuse a limit that so many connections cannot live on.
+
+        Raises:
+            UsageError: if it is too low.
+
+        """
+        if self.limit:
+            self.limit.check(connections)
 
     def open(self) -> Connection:
         """Return a connection on which the greetings were exchanged.
@@ -94,7 +131,11 @@ class Door:
                 f"{shown(self.host)} is another machine, and there is no encryption yet: "
                 "add --insecure if nobody on the way may be an enemy"
             )
-        connection = Connection(sock, timeout=self.timeout, tls=self.tls, hostname=self.host)
+        if self._congestion is not None:
+            self._choose(sock, self._congestion)
+        connection = connected(
+            sock, self.limit, timeout=self.timeout, tls=self.tls, hostname=self.host
+        )
         try:
             connection.handshake()
         except BaseException:
@@ -126,6 +167,16 @@ class Door:
                 connection.greeting = to_come
         self.rights, self.program = frozenset(welcome.rights), welcome.program
         return True
+
+    @staticmethod
+    def _choose(sock: socket.socket, congestion: str) -> None:
+        from filexfer.congestion import send_by  # noqa: PLC0415 - seldom needed
+
+        try:
+            send_by(sock, congestion)
+        except BaseException:
+            sock.close()
+            raise
 
     def __str__(self) -> str:
         return f"{shown(self.host)} port {self.port}"

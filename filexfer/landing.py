@@ -81,6 +81,42 @@ class Upload:
         return self._names[0] if len(self._names) == 1 else self._target, self._is_folder
 
 
+class Download:
+    """The mapping of a download.
+
+    Args:
+        names: What is wanted, as it was written.
+        local: The destination, as it was written.
+        found: What each name is on the server, without slashes at its ends.
+        is_folder: Whether the destination is a folder now.
+
+    Attributes:
+        root: The local folder that everything goes into.
+        targets: From each name on the server to its name in *root*.
+        missing: The names that are not there.
+        landed: Where it lands, for people.
+
+    """
+
+    def __init__(
+        self, names: Sequence[str], local: str, found: dict[str, Entry | None], *, is_folder: bool
+    ) -> None:
+        folders = any(entry and entry.type == FOLDER for entry in found.values())
+        into = needs_folder(names, local) or is_folder or folders
+        above, slash, part = local.rpartition("/")
+        self.root, only = (local, "") if into else (above or slash, part)
+        plain = {name.strip("/"): name for name in names}
+        self.targets = {
+            name: only or last_part(written) for name, written in plain.items() if found[name]
+        }
+        self.missing = [name for name in plain if not found[name]]
+        landed = local
+        if into and len(names) == 1:
+            landed += ("" if not local or local.endswith("/") else "/") + last_part(names[0])
+        is_open = (len(names) > 1 or folders) and not landed.endswith("/")
+        self.landed = landed + "/" if is_open and landed else landed
+
+
 class Placement:
     """Where the names a server sends belong; at the client, for a download.
 

@@ -111,10 +111,11 @@ class Receiver:
 
         Whatever ends it, what was received whole is published.
         """
+        self._connection.may_say_alive = True
         try:
             self._take_items()
         except BaseException:
-            self._exchange = False
+            self._connection.may_say_alive = self._exchange = False
             for _, folder in self._open_folders:
                 folder.entry.mode |= 0o700  # a second try is to write in it
             self._publish_the_rest()
@@ -123,6 +124,7 @@ class Receiver:
         self._connection.flush()
         self._publish_the_rest()
         self._tell()
+        self._connection.may_say_alive = False
         self._connection.send(protocol.End())
         self._connection.flush()
 

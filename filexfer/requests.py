@@ -39,7 +39,7 @@ def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None
 
 
 def known(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
-    """Return what each name is, as ``stat`` does, or nothing if that may not be known."""
+    """Return what each name is, as ``stat`` does, or nothing at all if that may not be known."""
     try:
         return stat(connection, names)
     except FileError:

@@ -248,7 +248,7 @@ class Sender:
     def _send_parts(self, file: OpenFile, made: hashing.Hash) -> bool:
         """Send the contents of a file; False if the receiver does not want them any more."""
         with borrowed() as buffer:
-            room = buffer[ROOM:]
+            room = buffer[ROOM : ROOM + self._connection.part]
             while self._window.refused != self._window.item:
                 if hole := file.hole(HOLE - 1):
                     self._send_hole(hole, made)

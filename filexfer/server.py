@@ -14,10 +14,12 @@ from time import monotonic, sleep
 
 from filexfer import protocol
 from filexfer.address import is_loopback, written
-from filexfer.connection import Connection
+from filexfer.budget import Limit
+from filexfer.congestion import check_name, send_by
 from filexfer.errors import Code, NetworkError, TrustError, UsageError
 from filexfer.names import shown
 from filexfer.options import DURABILITIES
+from filexfer.paced import connected
 from filexfer.session import CREATE, LIST, READ, RIGHTS, Session
 from filexfer.storage.folder import Folder
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
     from typing import Self
+
+    from filexfer.connection import Connection
 
 BACKLOG = 1024
 CONNECTIONS_MAX = 1024  # of one process
@@ -60,6 +64,9 @@ class Server:
         timeout: Seconds without progress after which a connection is given up.
         tls: A context with certificate and key, to talk TLS only.
         insecure: Serve other machines without encryption and tokens.
+        bwlimit: Bytes per second, for each direction on its own and over all clients together;
+            None for no limit.
+        congestion: TCP congestion control of what is sent, on Linux; None for the system's.
 
     Attributes:
         host: Address it listens on.
@@ -86,14 +93,21 @@ class Server:
         timeout: float = 60.0,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
+        bwlimit: float | None = None,
+        congestion: str | None = None,
     ) -> None:
         self.rights = _rights(allow, read_only=read_only)
         if durability not in DURABILITIES:
             raise UsageError(f"durability is none of {', '.join(DURABILITIES)}")
+        self._limit = None if bwlimit is None else Limit(bwlimit)
+        if congestion is not None:
+            check_name(congestion)
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
             self._listener = listener or listen(host, port, insecure=insecure)
+            if congestion is not None:
+                send_by(self._listener, congestion)  # and so all that it accepts
         except BaseException:
             self._close_folder()
             raise
@@ -202,7 +216,9 @@ class Server:
             logger.warning("cannot accept a connection: %s", error.strerror)
             sleep(_OVERLOAD_PAUSE)
             return
-        connection = Connection(sock, timeout=self._timeout, tls=self._tls, server_side=True)
+        connection = connected(
+            sock, self._limit, timeout=self._timeout, tls=self._tls, server_side=True
+        )
         session = Session(connection, self.folder, self.rights, self._durability)
         with self._lock:
             is_full = len(self._sessions) >= CONNECTIONS_MAX

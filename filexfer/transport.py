@@ -82,7 +82,7 @@ class Tls:
     """A socket with TLS over it.
 
     Args:
-        sock: Connected and non-blocking.
+        plain: The socket below it, connected and non-blocking.
         context: With certificate and key at the server, with what is trusted at the client.
         server_side: Which of the two this is.
         hostname: At the client, the name that the certificate must have, if the context checks it.
@@ -90,12 +90,12 @@ class Tls:
     """
 
     def __init__(
-        self, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, hostname: str = ""
+        self, plain: Plain, context: ssl.SSLContext, *, server_side: bool, hostname: str = ""
     ) -> None:
         import ssl  # noqa: PLC0415 - costs 11 ms that only TLS needs
 
         self._ssl = ssl
-        self._plain = Plain(sock)
+        self._plain = plain
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(

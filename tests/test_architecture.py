@@ -20,9 +20,11 @@ LAYERS = [
     "filexfer names framing entry hashing header buffers stats",
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
-    "address protocol transport waiting landing report storage.policy storage.directories",
-    "codec options sources storage.reading storage.staged",
+    "address congestion protocol rates transport waiting landing report",
+    "storage.policy storage.directories",
+    "budget codec options sources storage.reading storage.staged",
     "connection",
+    "paced",
     "dial questions requests window storage.folder storage.publishing storage.stream",
     "parallel probe sender storage.staging",
     "body timed",
@@ -46,7 +48,7 @@ TYPES_ONLY = {
 # These turn values into values: no sockets, threads, clocks or files.
 PURE = [
     *("framing", "names", "entry", "hashing", "header", "schema", "protocol", "codec"),
-    *("errors", "landing", "storage.policy", "verdict", "breakdown"),
+    *("errors", "landing", "rates", "storage.policy", "verdict", "breakdown"),
 ]
 IMPURE = {
     *("socket", "select", "selectors", "ssl", "threading", "multiprocessing", "subprocess"),

@@ -47,6 +47,12 @@ WRONG_WORDS = [
     (f"put --timeout inf file {NOBODY}", "'inf' is no number of seconds above 0"),
     (f"put --timeout 1e9 file {NOBODY}", "'1e9' is no number of seconds above 0, up to 1000000"),
     (f"get --timeout soon {NOBODY}x .", "'soon' is no number of seconds above 0"),
+    (f"put --bwlimit 80Mb file {NOBODY}", "'80Mb' is no rate in bytes per second, such as 500K,"),
+    (f"put --bwlimit 0 file {NOBODY}", "bwlimit must be at least 2048 bytes per second, not 0"),
+    (f"put --bwlimit 500 file {NOBODY}", "bwlimit must be at least 2048 bytes per second, not 500"),
+    (f"put --bwlimit 5K -j 3 file {NOBODY}", "bytes per second for 3 connections, not 5120"),
+    (f"get --bwlimit fast {NOBODY}x .", "'fast' is no rate in bytes per second"),
+    (f"ls --bwlimit 1M {NOBODY}", "unrecognized arguments: --bwlimit"),
     (f"get --durability never {NOBODY}x .", "invalid choice: 'never'"),
     (f"put --durability file file {NOBODY}", "--durability"),  # the server decides
     (f"ls --hash md5 {NOBODY}", "--hash"),
@@ -106,6 +112,8 @@ WRONG_WORDS = [
     ("serve --allow overwrite+delete", "--allow takes overwrite and delete"),
     ("serve --read-only --allow delete", "a read-only server cannot allow more"),
     ("serve --durability never", "invalid choice: 'never'"),
+    ("serve --bwlimit=-1M", "'-1M' is no rate in bytes per second"),
+    ("serve --bwlimit 1K", "bwlimit must be at least 2048 bytes per second, not 1024"),
     ("serve -q -v", "not allowed with argument -q"),
 ]
 

@@ -7,16 +7,20 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import pytest
 from test_cli_process import ROOT, SECONDS, SUMMARY, Service, environment, fx
 
 import filexfer
-from filexfer import ExitCode, FilexferError, names
+from filexfer import Client, ExitCode, FilexferError, Server, names
 from filexfer.address import DEFAULT_PORT
+from filexfer.budget import LEAST
 from filexfer.cli import COMMANDS
+from filexfer.connection import LEAST_RATE
 from filexfer.hashing import ALGORITHMS
+from filexfer.rates import parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +155,20 @@ def test_promises() -> None:
     expected = "a name on the wire has at most {} bytes, each part of it {}, and {} parts"
     assert expected.format(*limits) in text
     assert f"No part begins with `{names.RESERVED}`" in text
+
+
+def test_sharing_the_line() -> None:
+    """The rates are rates, the least is the least, and the library takes both."""
+    text = section("Sharing the line")
+    (line,) = re.findall(r"^RATE.*$", text, re.MULTILINE)
+    given = {each: parse(each) for each in re.findall(r"`(\S+?)`", line)}
+    assert list(given.values()) == [512_000, 2_621_440, 20_000_000, 10_000_000, 500]
+    for unit in re.findall(r"\b(?:[kKMGT](?:i?B|bit)?)\b", line):
+        assert parse("1" + unit)
+    assert parse("2K") == LEAST
+    assert f"less than {LEAST_RATE:,} bytes" in text
+    for made in (Client, Server):
+        assert {"bwlimit", "congestion"} <= set(signature(made).parameters)
 
 
 def test_exit_codes() -> None:

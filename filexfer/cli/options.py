@@ -38,8 +38,6 @@ def add_connection(parser: ArgumentParser) -> None:
 
 def add_transfer(parser: ArgumentParser) -> None:
     """Add how files are transferred."""
-    from filexfer.hashing import ALGORITHMS, DEFAULT  # noqa: PLC0415 - see the module's text
-
     add_connection(parser)
     exists = parser.add_argument_group(
         "if a file exists (identical ones are always skipped)"
@@ -53,7 +51,17 @@ def add_transfer(parser: ArgumentParser) -> None:
         exists.add_argument(
             flag, action="store_const", const=word, dest="if_exists", default="error", help=text
         )
-    how = parser.add_argument_group("how")
+    _add_how(parser.add_argument_group("how"))
+    add_verbosity(parser).add_argument(
+        "--stats",
+        action="store_true",
+        help="tell at the end where the time went, also with --quiet",
+    )
+
+
+def _add_how(how: _ArgumentGroup) -> None:
+    from filexfer.hashing import ALGORITHMS, DEFAULT  # noqa: PLC0415 - see the module's text
+
     how.add_argument(
         "-c",
         "--checksum",
@@ -82,11 +90,23 @@ def add_transfer(parser: ArgumentParser) -> None:
         metavar="N",
         help="tries after a lost connection without a newly confirmed file (default: 3)",
     )
+    add_shape(how, "all connections")
     how.add_argument("-r", "--recursive", action="store_true", help=_hidden())
-    add_verbosity(parser).add_argument(
-        "--stats",
-        action="store_true",
-        help="tell at the end where the time went, also with --quiet",
+
+
+def add_shape(group: _ArgumentGroup, among: str) -> None:
+    """Add how fast and in which way is sent; the limit is shared *among* what it says."""
+    group.add_argument(
+        "--bwlimit",
+        type=_rate,
+        metavar="RATE",
+        help="move at most so many bytes per second each way, over " + among + " together: "
+        "500K or 2.5M (steps of 1024), 20MB (steps of 1000), 80Mbit (default: no limit)",
+    )
+    group.add_argument(
+        "--congestion",
+        metavar="NAME",
+        help="send by this TCP congestion control, on Linux (default: the system's)",
     )
 
 
@@ -116,7 +136,14 @@ def client_for(remote: Remote, arguments: Namespace) -> Client:
     """Return a client for the server of *remote*."""
     from filexfer import Client  # noqa: PLC0415 - see the module's text
 
-    return Client(remote.host, remote.port, timeout=arguments.timeout, insecure=arguments.insecure)
+    return Client(
+        remote.host,
+        remote.port,
+        timeout=arguments.timeout,
+        insecure=arguments.insecure,
+        bwlimit=getattr(arguments, "bwlimit", None),
+        congestion=getattr(arguments, "congestion", None),
+    )
 
 
 def options_from(arguments: Namespace) -> Options:
@@ -144,6 +171,18 @@ def _seconds(text: str) -> float:
 
         raise ArgumentTypeError(f"{text!r} is no number of seconds above 0, up to {_SECONDS_MAX}")
     return value
+
+
+def _rate(text: str) -> int:
+    from filexfer import UsageError  # noqa: PLC0415 - see the module's text
+    from filexfer.rates import parse  # noqa: PLC0415 - seldom needed
+
+    try:
+        return parse(text)
+    except UsageError as error:
+        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
+
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _hidden() -> str:

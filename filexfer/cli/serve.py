@@ -68,6 +68,7 @@ def configure(parser: ArgumentParser) -> None:
         metavar="N",
         help="processes (default: one per core)",
     )
+    options.add_shape(how, "all clients")
     options.add_durability(parser)
     options.add_verbosity(parser)
 
@@ -96,6 +97,8 @@ def run(arguments: Namespace) -> int:
         read_only=arguments.read_only,
         durability=arguments.durability,
         insecure=arguments.insecure,
+        bwlimit=arguments.bwlimit,
+        congestion=arguments.congestion,
     )
     workers.hold_signals()  # who reads the address may send one at once
     if not arguments.quiet:
