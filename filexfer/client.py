@@ -134,7 +134,7 @@ class Client:
             UsageError: if there are no sources.
 
         """
-        from filexfer import upload  # noqa: PLC0415 - half of the start-up time
+        from filexfer import jobs, upload  # noqa: PLC0415 - half of the start-up time
 
         paths = [os.fspath(source) for source in sources]
         if not paths:
@@ -148,6 +148,7 @@ class Client:
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
+            options = jobs.settled_for(found, options, self._door)
 
             def once(connection: Connection) -> None:
                 for error in missing:
@@ -193,15 +194,18 @@ class Client:
             LocalError: if *destination* cannot be used.
 
         """
-        from filexfer import download  # noqa: PLC0415 - half of the start-up time
+        from filexfer import download, jobs  # noqa: PLC0415 - half of the start-up time
 
         wanted = list(names)
         if not wanted:
             raise UsageError("there is nothing to get")
-        options, report = self._begun(options, report)
+        how, report = self._begun(options, report)
         local = os.fspath(destination)
         plain = [name.strip("/") for name in wanted]
-        found = self._request(lambda connection: requests.stat(connection, plain), options)
+        found, files = self._request(
+            lambda each: requests.look(each, plain, jobs.least_files(how, self._door)), how
+        )
+        how = jobs.settled(how, self._door, files)
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
         report.destination = mapping.landed
 
@@ -211,9 +215,9 @@ class Client:
                 report.fail(FileError(Code.NOT_FOUND, name, text))
             if mapping.targets:
                 with Folder(mapping.root or ".", make=True) as folder:
-                    download.get(self._door, connection, folder, mapping.targets, options, report)
+                    download.get(self._door, connection, folder, mapping.targets, how, report)
 
-        self._retrying(once, options, report, lambda: True)
+        self._retrying(once, how, report, lambda: True)
         report.finish()
         return report
 
@@ -340,7 +344,7 @@ class Client:
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
         """Return the options and the report of a transfer that begins."""
         options, report = options or Options(), report or Report()
-        self._door.check(options.jobs)
+        self._door.check(options.jobs or 1)
         if options.stats:
             report.measure()
         return options, report

@@ -9,6 +9,7 @@ This module must not know what the connection is for.
 from __future__ import annotations
 
 import socket
+import sys
 
 from filexfer import __version__, protocol
 from filexfer.address import is_loopback
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
 LONGEST_PAUSE = 30.0
+_TCP_INFO_SIZE = 104
+_RTT_AT = 68
 
 
 class Door:
@@ -56,6 +59,8 @@ class Door:
         self.insecure = insecure
         self.rights: frozenset[str] = frozenset()  # known after the first greeting
         self.program = ""  # what the server calls itself; the same
+        self.round_trip = 0.0  # seconds; known after the first connection, where the system tells
+        self.is_own = False  # whether the server is this machine; the same
         self.limit: Limit | None = None
         self._congestion: str | None = None
 
@@ -141,6 +146,8 @@ class Door:
         except BaseException:
             connection.close()
             raise
+        self.round_trip = round_trip(sock)
+        self.is_own = address == sock.getsockname()[0]
         connection.send(protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}"))
         connection.greeting = lambda: self._take_welcome(connection)
         return connection
@@ -201,6 +208,20 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     except (OSError, UnicodeError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConnectionLost(f"cannot connect to {shown(host)} port {port}: {reason}") from error
+
+
+def round_trip(sock: socket.socket) -> float:
+    """Return the seconds of a round trip as TCP has measured it; 0 where the system does not tell.
+
+    The figure is ``tcpi_rtt`` of Linux's ``struct tcp_info``, in microseconds.
+    """
+    if not sys.platform.startswith("linux"):
+        return 0.0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+    except OSError:
+        return 0.0
+    return int.from_bytes(info[_RTT_AT : _RTT_AT + 4], sys.byteorder) / 1e6
 
 
 def pause_before(tries: int) -> float:

@@ -70,7 +70,7 @@ def get(
                     receiver.shared_folders = shared
                 receiver.run()
 
-    shares = options.jobs
+    shares = options.jobs or 1
     if shares == 1:
         receive(connection, 0, 1, report)
         return

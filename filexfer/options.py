@@ -5,6 +5,8 @@ This module must not know who transfers.
 
 from __future__ import annotations
 
+from copy import copy
+
 from filexfer.errors import UsageError
 from filexfer.hashing import ALGORITHMS, DEFAULT
 from filexfer.protocol import IF_EXISTS
@@ -22,7 +24,8 @@ class Options:
         checksum: Compare existing files by digest, whatever size and time say.
         algorithm: Of the digests: ``xxh3_128``, ``sha256``, ``blake2b`` or ``md5``.
         durability: Of what a download writes: ``none``, ``batch`` or ``file``.
-        jobs: Connections that share the work.
+        jobs: Connections that share the work; by default as many as pay. More than one are
+            processes of their own, forked where nothing else runs in this one, else threads.
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
         stats: Find out where the time goes; the report has the figures.
@@ -39,7 +42,7 @@ class Options:
         checksum: bool = False,
         algorithm: str = DEFAULT,
         durability: str = "batch",
-        jobs: int = 1,
+        jobs: int | None = None,
         retries: int = 3,
         stats: bool = False,
     ) -> None:
@@ -50,7 +53,7 @@ class Options:
         ):
             if value not in allowed:
                 raise UsageError(f"{value!r} is none of {', '.join(allowed)}")
-        if not 1 <= jobs <= JOBS_MAX:
+        if jobs is not None and not 1 <= jobs <= JOBS_MAX:
             raise UsageError(f"jobs must be 1 to {JOBS_MAX}, not {jobs}")
         if retries < 0:
             raise UsageError("retries must not be negative")
@@ -61,3 +64,9 @@ class Options:
         self.jobs = jobs
         self.retries = retries
         self.stats = stats
+
+    def with_jobs(self, jobs: int) -> Options:
+        """Return the same choices with so many connections."""
+        made = copy(self)
+        made.jobs = jobs
+        return made

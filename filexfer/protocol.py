@@ -111,9 +111,10 @@ class Welcome(Message, kind="welcome"):
 
 
 class Stat(Message, kind="stat"):
-    """Client: say what *name* is."""
+    """Client: say what *name* is, and how many files lie below it, counted up to *count*."""
 
     name: Name
+    count: Size = 0
 
 
 class List(Message, kind="list"):
@@ -128,6 +129,7 @@ class Entries(Message, kind="entries"):
 
     entries: list[Entry]
     more: Flag = False
+    files: Size = 0
 
 
 class MakeFolder(Message, kind="mkdir"):

@@ -32,10 +32,23 @@ def stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None
         FileError: if that may not be known.
 
     """
+    return look(connection, names)[0]
+
+
+def look(
+    connection: Connection, names: Sequence[str], most: int = 0
+) -> tuple[dict[str, Entry | None], int]:
+    """Return what each name is, and how many files lie there in all, counted up to *most*.
+
+    Raises:
+        FileError: if that may not be known.
+
+    """
     found: dict[str, Entry | None] = {}
+    files = 0
     for first in range(0, len(names), _TOGETHER):
-        found.update(_stat(connection, names[first : first + _TOGETHER]))
-    return found
+        files += _look(connection, names[first : first + _TOGETHER], most, found)
+    return found, files
 
 
 def known(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
@@ -46,12 +59,14 @@ def known(connection: Connection, names: Sequence[str]) -> dict[str, Entry | Non
         return {}
 
 
-def _stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | None]:
+def _look(
+    connection: Connection, names: Sequence[str], most: int, found: dict[str, Entry | None]
+) -> int:
     for name in names:
-        connection.send(protocol.Stat(name=name))
+        connection.send(protocol.Stat(name=name, count=most) if most else protocol.Stat(name=name))
     connection.flush()
-    found: dict[str, Entry | None] = {}
     failure: FileError | None = None
+    files = 0
     for name in names:  # every answer is read, also after a failure
         try:
             answer = read(connection, protocol.Entries, name)
@@ -61,9 +76,10 @@ def _stat(connection: Connection, names: Sequence[str]) -> dict[str, Entry | Non
             found[name] = None
         else:
             found[name] = answer.entries[0] if answer.entries else None
+            files += answer.files
     if failure:
         raise failure
-    return found
+    return files
 
 
 def listing(connection: Connection, name: str, *, recursive: bool) -> Iterator[Entry]:

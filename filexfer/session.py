@@ -26,7 +26,7 @@ from filexfer.receiver import Receiver
 from filexfer.report import Report
 from filexfer.schema import written_size
 from filexfer.sender import Sender
-from filexfer.sources import Source, walk
+from filexfer.sources import Source, count, walk
 from filexfer.storage.policy import Policy
 from filexfer.storage.reading import LargeFile
 from filexfer.storage.staging import Staging
@@ -44,6 +44,7 @@ RIGHTS = (READ, LIST, CREATE, OVERWRITE, DELETE)
 OPENING_SECONDS = 10.0  # for a client's first frame, all in all
 _ENTRIES = 500  # of a listing in one frame
 _ENTRIES_BYTES = 60_000
+_COUNT_MAX = 1000  # files that are counted for a client, in about 2 ms
 
 logger = logging.getLogger("filexfer")
 
@@ -195,7 +196,11 @@ class Session:
 
     def _stat(self, message: protocol.Stat) -> None:
         entry = self._folder.find(message.name)
-        self._connection.send(protocol.Entries(entries=[entry] if entry else []))
+        files = 0
+        if entry and message.count:
+            source = Source(self._folder, message.name, "", fresh=False)
+            files = count(source, min(message.count, _COUNT_MAX))
+        self._connection.send(protocol.Entries(entries=[entry] if entry else [], files=files))
 
     def _list(self, message: protocol.List) -> None:
         batch = []

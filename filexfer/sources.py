@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from filexfer.report import Report
     from filexfer.storage.contract import Readable, Reader
 
+LARGE = 32 << 20  # bytes of a file
 _DEPTH = 3  # folders below a source at which shares are told apart
 
 
@@ -110,6 +111,26 @@ def walk(
         finally:
             reader.close()
     report.is_walking = False
+
+
+def count(source: Source, most: int) -> int:
+    """Return how many files there are in the source, or *most* if there are more.
+
+    A large file is as much work as *most* small ones. What cannot be read does not count.
+    """
+    reader = source.storage.reading()
+    files = 0
+    try:
+        for entry in reader.walk(source.name, lambda _: None):
+            if entry.type == FILE:
+                files += most if entry.size >= LARGE else 1
+            if files >= most:
+                return most
+    except FileError:
+        pass
+    finally:
+        reader.close()
+    return files
 
 
 class _Split:

@@ -83,7 +83,7 @@ def put(
 
         _send(each, options, report, offers)
 
-    shares = options.jobs
+    shares = options.jobs or 1
     if shares == 1:
         _send(connection, options, report, lambda sender: walk(sources, report, sender.fail))
         return

@@ -39,7 +39,7 @@ WRONG_WORDS = [
     (f"put --hash crc32 file {NOBODY}", "invalid choice: 'crc32'"),
     (f"put --jobs 0 file {NOBODY}", "jobs must be 1 to 64, not 0"),
     (f"put --jobs 65 file {NOBODY}", "jobs must be 1 to 64, not 65"),
-    (f"put -j many file {NOBODY}", "invalid int value: 'many'"),
+    (f"put -j many file {NOBODY}", "'many' is neither a number nor 'auto'"),
     (f"put --retries=-1 file {NOBODY}", "retries must not be negative"),
     (f"put --timeout 0 file {NOBODY}", "'0' is no number of seconds above 0"),
     (f"put --timeout=-3 file {NOBODY}", "'-3' is no number of seconds above 0"),

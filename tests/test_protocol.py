@@ -34,13 +34,14 @@ MESSAGES: list[tuple[str, Message]] = [
         '{"kind":"welcome","version":1,"program":"x","rights":["read","list"]}',
         protocol.Welcome(version=1, program="x", rights=["read", "list"]),
     ),
-    ('{"kind":"stat","name":"a/b"}', protocol.Stat(name="a/b")),
+    ('{"kind":"stat","name":"a/b","count":9}', protocol.Stat(name="a/b", count=9)),
     ('{"kind":"list","name":"","recursive":true}', protocol.List(name="", recursive=True)),
     (
-        '{"kind":"entries","entries":[["a","file",1,-2,420,""],["l","link",0,0,511,"a"]],"more":true}',
+        '{"kind":"entries","entries":[["a","file",1,-2,420,""],["l","link",0,0,511,"a"]],"more":true,"files":9}',
         protocol.Entries(
             entries=[Entry("a", "file", 1, -2, 0o644), Entry("l", "link", 0, 0, 0o777, "a")],
             more=True,
+            files=9,
         ),
     ),
     ('{"kind":"mkdir","name":"a"}', protocol.MakeFolder(name="a")),

@@ -78,10 +78,9 @@ def _add_how(how: _ArgumentGroup) -> None:
     how.add_argument(
         "-j",
         "--jobs",
-        type=int,
-        default=1,
+        type=_jobs,
         metavar="N",
-        help="connections that share the work (default: 1)",
+        help="connections that share the work (default: auto, as many as pay)",
     )
     how.add_argument(
         "--retries",
@@ -159,6 +158,17 @@ def options_from(arguments: Namespace) -> Options:
         retries=arguments.retries,
         stats=arguments.stats,
     )
+
+
+def _jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
+
+        raise ArgumentTypeError(f"{text!r} is neither a number nor 'auto'") from None
 
 
 def _seconds(text: str) -> float:
