@@ -66,6 +66,8 @@ class Questions:
         """Tell whether it must be asked about."""
         if offer.source.fresh or offer.is_shared:  # what becomes of the latter is decided last
             return False
+        if not self._new_folders:
+            return True
         name = offer.wire_name
         if self._within:
             if name.startswith(self._within):

@@ -17,7 +17,7 @@ from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
-from filexfer.storage.policy import Choice
+from filexfer.storage.policy import IDENTICAL, Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, Result
 from filexfer.storage.staging import entry_of_file, entry_of_link
@@ -318,10 +318,16 @@ class Receiver:
     def _answer(self, message: Ask) -> None:
         letters: list[str] = []
         refused: list[tuple[int, str, str]] = []
-        place, judge, tick = self._place, self._staging.judge, self._connection.keep_alive
+        place, judge, skip = self._place, self._staging.judge, self._report.skip
+        tick = self._connection.keep_alive
         for index, offered in enumerate(message.entries):
             offered.name = place(offered.name)
             decision = judge(offered, tick)
+            if decision is IDENTICAL:
+                letters.append(protocol.SAME)
+                if offered.type != FOLDER:
+                    skip(offered.name, offered.size, protocol.IDENTICAL)
+                continue
             letter = _LETTERS[decision.choice]
             if decision.choice is Choice.TAKE and offered.type == FOLDER:
                 is_new = self._staging.find(offered.name) is None
@@ -336,8 +342,8 @@ class Receiver:
         """Count what the answer settles already."""
         if decision.choice is Choice.REFUSE:
             self._report.fail(FileError(decision.code, offered.name, decision.text))
-        elif decision.choice in (Choice.IDENTICAL, Choice.SKIP) and offered.type != FOLDER:
-            self._report.skip(offered.name, offered.size, _RESULTS[decision.choice])
+        elif decision.choice is Choice.SKIP and offered.type != FOLDER:
+            self._report.skip(offered.name, offered.size, protocol.SKIPPED)
 
     # Settling
 

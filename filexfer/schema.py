@@ -133,8 +133,20 @@ def _entry(value: object) -> Entry:
     if type(value) is not list or len(value) != 6:
         raise ValueError("has an entry that is not [name, type, size, mtime, mode, extra]")
     name, kind, size, mtime, mode, extra = value
-    if kind == FILE and not extra and type(name) is str and name.isascii():  # as nearly all
-        return Entry(name, FILE, _size(size), _time(mtime), _mode(mode), _name(extra))
+    is_usual = (
+        kind == FILE
+        and extra == ""
+        and type(name) is str
+        and name.isascii()
+        and type(size) is int
+        and 0 <= size <= SIZE_MAX
+        and type(mtime) is int
+        and 0 <= mtime < 1 << 63
+        and type(mode) is int
+        and 0 <= mode <= MODE_MAX
+    )
+    if is_usual:  # checked without a call for each
+        return Entry(name, FILE, size, mtime, mode)
     if kind not in TYPES:
         raise ValueError(f"has an entry of a type that is none of {', '.join(TYPES)}")
     extra = _digest(extra) if kind == FILE and extra else _name(extra)

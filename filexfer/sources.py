@@ -87,13 +87,15 @@ def walk(
         split = _Split(source, share, shares)
         reader = source.storage.reading()
         cut = len(source.name) + 1 if source.name else 0
+        prefix = source.wire_name + "/" if source.wire_name else ""
 
         def tell(error: FileError, source: Source = source, cut: int = cut) -> None:
             failed(FileError(error.code, join(source.wire_name, error.name[cut:]), error.text))
 
         try:
             for entry in reader.walk(source.name, tell, extent=split.extent):
-                wire_name = join(source.wire_name, entry.name[cut:])
+                rest = entry.name[cut:]
+                wire_name = prefix + rest if rest else source.wire_name
                 if shares > 1 and not split.has(entry, reader):
                     continue
                 if entry.type == FILE:
@@ -104,7 +106,8 @@ def walk(
                     continue
                 if wire_name or entry.type != FOLDER:
                     offer = Offer(source, entry, wire_name)
-                    offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
+                    if shares > 1:
+                        offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
                     yield offer
         except FileError as error:
             tell(error)

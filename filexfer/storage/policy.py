@@ -69,6 +69,15 @@ class Policy:
         """Whether what exists may be changed, and shall be."""
         return self.may_overwrite and self.if_exists in ("overwrite", "update")
 
+    def sees_no_change(self, offered: Entry, existing: Entry) -> bool:
+        """Tell whether ``decide`` would find two files identical by size and time alone."""
+        return (
+            offered.mtime == existing.mtime
+            and offered.size == existing.size
+            and offered.type == existing.type == FILE
+            and not (self.checksum or offered.extra)
+        )
+
     def decide(self, offered: Entry, existing: Entry | None, digest: Callable[[], str]) -> Decision:
         """Say what happens to *offered*.
 
@@ -85,11 +94,11 @@ class Policy:
                 return Decision(Choice.REFUSE, Code.IS_A_FOLDER, "a folder of that name exists")
             return Decision(Choice.REFUSE, Code.NOT_A_FOLDER, "exists and is not a folder")
         if offered.type == FOLDER:
-            return _IDENTICAL
+            return IDENTICAL
         same = self._same(offered, existing, digest)
         if same is None:
             return _WANT_DIGEST
-        return _IDENTICAL if same else self._different(offered, existing)
+        return IDENTICAL if same else self._different(offered, existing)
 
     def _same(self, offered: Entry, existing: Entry, digest: Callable[[], str]) -> bool | None:
         """Tell whether the two are identical; None if that takes the digest of the one offered."""
@@ -126,7 +135,7 @@ class Policy:
 
 _TAKE = Decision(Choice.TAKE)
 _REPLACE = Decision(Choice.REPLACE)
-_IDENTICAL = Decision(Choice.IDENTICAL)
+IDENTICAL = Decision(Choice.IDENTICAL)
 _SKIP = Decision(Choice.SKIP)
 _KEEP_BOTH = Decision(Choice.KEEP_BOTH)
 _WANT_DIGEST = Decision(Choice.WANT_DIGEST)

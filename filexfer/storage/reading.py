@@ -57,7 +57,10 @@ class Reading:
         """
         if not name:
             return _entry("", os.fstat(self._folders.get("").fd))
-        above, part = locate(name)
+        try:
+            above, part = names.locate(name)
+        except names.BadName as error:
+            raise FileError(Code.BAD_NAME, name, str(error)) from None
         folder = self._folders.known(above) or self._folders.get(above)
         try:
             return _entry_in(folder, name, part)

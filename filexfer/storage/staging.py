@@ -17,7 +17,7 @@ from filexfer.entry import FILE, FOLDER, LINK, Entry
 from filexfer.errors import Code, FileError
 from filexfer.storage import reservations, system
 from filexfer.storage.directories import Directories, locate
-from filexfer.storage.policy import Choice, Decision
+from filexfer.storage.policy import IDENTICAL, Choice, Decision
 from filexfer.storage.reading import Reading
 from filexfer.storage.staged import FolderFinish, Staged
 
@@ -90,6 +90,8 @@ class Staging:
         """
         try:
             existing = self.find(offered.name)
+            if existing and self.policy.sees_no_change(offered, existing):  # as of nearly all
+                return IDENTICAL
             decision = self.policy.decide(
                 offered,
                 existing,
