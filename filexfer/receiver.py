@@ -12,12 +12,13 @@ from __future__ import annotations
 from time import time_ns
 
 from filexfer import hashing, protocol
+from filexfer.answers import Answers
 from filexfer.body import LargeBody, mismatch
 from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
-from filexfer.storage.policy import IDENTICAL, Choice
+from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, Result
 from filexfer.storage.staging import entry_of_file, entry_of_link
@@ -28,21 +29,11 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.hashing import Hashing
-    from filexfer.protocol import Ask, File, Folder, Link, Unsent
+    from filexfer.protocol import File, Folder, Link, Unsent
     from filexfer.report import Report
     from filexfer.schema import Message
     from filexfer.storage.contract import Item, Target
-    from filexfer.storage.policy import Decision
 
-_LETTERS = {
-    Choice.TAKE: protocol.SEND,
-    Choice.REPLACE: protocol.SEND,
-    Choice.KEEP_BOTH: protocol.SEND,
-    Choice.IDENTICAL: protocol.SAME,
-    Choice.SKIP: protocol.SKIP,
-    Choice.WANT_DIGEST: protocol.WANT_DIGEST,
-    Choice.REFUSE: protocol.REFUSE,
-}
 _RESULTS = {
     Choice.TAKE: protocol.STORED,
     Choice.REPLACE: protocol.STORED,
@@ -102,7 +93,7 @@ class Receiver:
             protocol.Folder: self._take_folder,
             protocol.Link: self._take_link,
             protocol.Unsent: self._take_unsent,
-            protocol.Ask: self._answer,
+            protocol.Ask: Answers(connection, staging, report, place).answer,
             protocol.Alive: lambda _: None,
         }
 
@@ -312,38 +303,6 @@ class Receiver:
                 return
             del self._open_folders[-1]
             self._publisher.add(finish)
-
-    # Questions
-
-    def _answer(self, message: Ask) -> None:
-        letters: list[str] = []
-        refused: list[tuple[int, str, str]] = []
-        place, judge, skip = self._place, self._staging.judge, self._report.skip
-        tick = self._connection.keep_alive
-        for index, offered in enumerate(message.entries):
-            offered.name = place(offered.name)
-            decision = judge(offered, tick)
-            if decision is IDENTICAL:
-                letters.append(protocol.SAME)
-                if offered.type != FOLDER:
-                    skip(offered.name, offered.size, protocol.IDENTICAL)
-                continue
-            letter = _LETTERS[decision.choice]
-            if decision.choice is Choice.TAKE and offered.type == FOLDER:
-                is_new = self._staging.find(offered.name) is None
-                letter = protocol.NEW_FOLDER if is_new else protocol.SEND
-            letters.append(letter)
-            self._note(offered, decision)
-            if decision.choice is Choice.REFUSE:
-                refused.append((index, decision.code, decision.text[:60]))
-        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
-
-    def _note(self, offered: Entry, decision: Decision) -> None:
-        """Count what the answer settles already."""
-        if decision.choice is Choice.REFUSE:
-            self._report.fail(FileError(decision.code, offered.name, decision.text))
-        elif decision.choice is Choice.SKIP and offered.type != FOLDER:
-            self._report.skip(offered.name, offered.size, protocol.SKIPPED)
 
     # Settling
 

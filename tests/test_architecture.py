@@ -27,7 +27,7 @@ LAYERS = [
     "paced",
     "dial questions requests window storage.folder storage.publishing storage.stream",
     "parallel probe sender storage.staging",
-    "body jobs timed",
+    "answers body jobs timed",
     "receiver upload",
     "bench download health session verdict",
     "breakdown client server",
