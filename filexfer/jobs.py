@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 
-from filexfer.parallel import may_fork
 from filexfer.sources import count
 
 TYPE_CHECKING = False
@@ -73,4 +72,9 @@ def _most(door: Door) -> int:
     if door.round_trip >= LONG:
         return MOST_FAR
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return near(cores or 1, is_own=door.is_own) if may_fork() else 1
+    most = near(cores or 1, is_own=door.is_own)
+    if most > 1:
+        from filexfer.parallel import may_fork  # noqa: PLC0415 - most commands do not need it
+
+        most = most if may_fork() else 1
+    return most

@@ -5,8 +5,6 @@ This module must not know who transfers.
 
 from __future__ import annotations
 
-from copy import copy
-
 from filexfer.errors import UsageError
 from filexfer.hashing import ALGORITHMS, DEFAULT
 from filexfer.protocol import IF_EXISTS
@@ -67,6 +65,7 @@ class Options:
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""
-        made = copy(self)
+        made = Options()
+        vars(made).update(vars(self))
         made.jobs = jobs
         return made

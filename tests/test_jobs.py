@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import tcp_pair
 
-from filexfer import FileError, Options, jobs, sources
+from filexfer import FileError, Options, jobs, parallel, sources
 from filexfer.budget import Limit
 from filexfer.dial import Door, round_trip
 from filexfer.sources import Source, count
@@ -68,10 +68,10 @@ def test_everything_else_stays() -> None:
 
 def test_with_other_threads_one_connection_near_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process with several threads cannot be forked, and threads would not be faster."""
-    monkeypatch.setattr(jobs, "may_fork", lambda: False)
-    assert jobs.settled(Options(), door(NEAR), 10**6).jobs == 1
-    monkeypatch.setattr(jobs, "may_fork", lambda: True)
+    monkeypatch.setattr(parallel, "may_fork", lambda: False)
     monkeypatch.setattr(jobs, "near", lambda *_, **__: 3)
+    assert jobs.settled(Options(), door(NEAR), 10**6).jobs == 1
+    monkeypatch.setattr(parallel, "may_fork", lambda: True)
     assert jobs.settled(Options(), door(NEAR), 10**6).jobs == 3
     assert jobs.settled(Options(), door(NEAR), 999).jobs == 1
 
