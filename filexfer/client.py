@@ -219,7 +219,8 @@ class Client:
                 report.fail(error)
             if targets:
                 with Folder(root or ".", make=True) as folder:
-                    download.get(self._door, connection, folder, targets, options, report)
+                    entries = [found[name] for name in targets]
+                    download.get(self._door, connection, folder, targets, entries, options, report)
 
         self._retrying(once, options, report, lambda: True)
         report.finish()

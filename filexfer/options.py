@@ -23,6 +23,8 @@ class Options:
         algorithm: Of the digests: ``xxh3_128``, ``sha256``, ``blake2b`` or ``md5``.
         durability: Of what a download writes: ``none``, ``batch`` or ``file``.
         jobs: Connections that share the work.
+        pieces: Whether large files move in pieces over all connections; by default where there
+            are several and the round trip is long.
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
 
@@ -39,6 +41,7 @@ class Options:
         algorithm: str = DEFAULT,
         durability: str = "batch",
         jobs: int = 1,
+        pieces: bool | None = None,
         retries: int = 3,
     ) -> None:
         for value, allowed in (
@@ -57,4 +60,5 @@ class Options:
         self.algorithm = algorithm
         self.durability = durability
         self.jobs = jobs
+        self.pieces = pieces
         self.retries = retries

@@ -45,7 +45,9 @@ def may_fork() -> bool:
     return threading.active_count() == 1
 
 
-def together(door: Door, first: Connection, report: Report, shares: int, work: Work) -> None:
+def together(
+    door: Door, first: Connection, report: Report, shares: int, work: Work
+) -> dict[int, Any]:
     """Do *work* on several connections, all of it; raise the first failure.
 
     Args:
@@ -56,11 +58,15 @@ def together(door: Door, first: Connection, report: Report, shares: int, work: W
         work: Is called with a connection, the number of its share, the number of shares, and
             the report to use. What it keeps may stay in another process.
 
+    Returns:
+        What *work* returned for each share: plain values, or lists or tuples of them.
+
     """
     done = at_once(door, first, report, shares, work)
     for share in range(shares):
         if share not in done:
-            work(first, share, shares, report)
+            done[share] = work(first, share, shares, report)
+    return done
 
 
 def at_once(
@@ -174,6 +180,7 @@ class _Child:
         self.share = share
         self.has_begun = False  # it had a connection
         self.result: Any = None
+        self._has_ended = False  # it did its share
         self.is_open = True  # more may come from it
         self.failure: BaseException | None = None
         self._report = report
@@ -205,6 +212,8 @@ class _Child:
                 return
             self._left += came
             self.is_open = bool(came)
+            if not came and self.has_begun and not self._has_ended and not self.failure:
+                self.failure = ConnectionLost("a process of this command was ended")
             while len(self._left) >= _SIZE.size:
                 (size,) = _SIZE.unpack_from(self._left)
                 stop = _SIZE.size + size
@@ -230,7 +239,7 @@ class _Child:
         elif kind == "changes":
             self._report.add_changes(what)
         elif kind == "result":
-            self.result = what
+            self.result, self._has_ended = what, True
         else:
             self.failure = errors.unpacked(what)
 

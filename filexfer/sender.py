@@ -16,6 +16,7 @@ from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
 from filexfer.protocol import HOLE, PLAIN_MAX, State
 from filexfer.questions import Questions
+from filexfer.ranged import Later
 from filexfer.sources import Offer
 from filexfer.window import Window
 
@@ -41,6 +42,10 @@ class Sender:
         algorithm: Of the digests.
         tell_unsent: Whether the receiver wants to know what could not be read.
 
+    Attributes:
+        later_from: Above 0, the size from which files without holes are only named.
+        later: They.
+
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Sender:
         self._late: dict[str, Offer] = {}  # folders that got a file when they were not open
         self._readers: dict[Readable, Reader] = {}
         self._ended = False
+        self.later_from = 0
+        self.later: list[Offer] = []
         self._handlers: dict[type[Message], Callable[..., None]] = {
             protocol.Answer: self._questions.take_answer,
             protocol.Received: self._window.take_received,
@@ -104,6 +111,11 @@ class Sender:
             connection.on_input = None
             for reader in self._readers.values():
                 reader.close()
+
+    def finish_folder_of(self, offer: Offer) -> None:
+        """Send mode and time of the folder that *offer* lies in, when all else is sent."""
+        if offer.entry.name != offer.source.name:
+            self._late[offer.wire_name.rpartition("/")[0]] = offer
 
     def fail(self, error: FileError) -> None:
         """Report what is not sent, by its name on the wire; in a download the receiver does."""
@@ -197,7 +209,10 @@ class Sender:
         if data is None:
             file = reader.large(entry)
             try:
-                self._send_large(offer, file)
+                if self.later_from and not file.sparse and (file.size or 0) >= self.later_from:
+                    self._name_later(offer)
+                else:
+                    self._send_large(offer, file)
             finally:
                 file.close()
             return
@@ -209,6 +224,15 @@ class Sender:
         if size:
             self._connection.post(data)
         self._report.moved += size
+
+    def _name_later(self, offer: Offer) -> None:
+        """Name a file that moves in pieces afterwards."""
+        entry = offer.entry
+        self._window.open(None, 0)
+        self._connection.send(
+            Later(name=offer.wire_name, size=entry.size, mtime=entry.mtime, mode=entry.mode)
+        )
+        self.later.append(offer)
 
     def _send_large(self, offer: Offer, file: OpenFile) -> None:
         """Send a file in parts; a failure on the way ends it at the next part."""

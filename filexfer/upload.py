@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 
-from filexfer import protocol
+from filexfer import pieces, protocol
+from filexfer.entry import FILE, Entry
 from filexfer.errors import Code, ConnectionLost, FileError, LocalError
 from filexfer.parallel import together
+from filexfer.push import push
 from filexfer.sender import Sender
-from filexfer.sources import Source, walk
+from filexfer.sources import Offer, Source, walk
 from filexfer.storage.folder import Folder
 
 TYPE_CHECKING = False
@@ -23,10 +25,9 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.dial import Door
-    from filexfer.entry import Entry
     from filexfer.options import Options
+    from filexfer.push import Item
     from filexfer.report import Report
-    from filexfer.sources import Offer
 
 
 def find_sources(
@@ -72,25 +73,81 @@ def put(
 
     """
     shared: list[Offer] = []  # folders that several connections fill; the first share has them all
+    in_pieces = pieces.are_worth_it(connection, options)
+    items, walked = _large(sources, report) if in_pieces else ([], sources)
 
-    def send(each: Connection, share: int, shares: int, report: Report) -> None:
+    def send(each: Connection, share: int, shares: int, report: Report) -> list[Item]:
         def offers(sender: Sender) -> Iterator[Offer]:
-            for offer in walk(sources, report, sender.fail, share=share, shares=shares):
+            for offer in walk(walked, report, sender.fail, share=share, shares=shares):
                 if offer.is_shared:
                     shared.append(offer)
                 else:
                     yield offer
 
-        _send(each, options, report, offers)
+        later = _send(each, options, report, offers, pieces.LEAST if in_pieces else 0)
+        return [_item(sources, offer) for offer in later]
 
     shares = options.jobs
     if shares == 1:
-        _send(connection, options, report, lambda sender: walk(sources, report, sender.fail))
+        send(connection, 0, 1, report)
         return
-    together(door, connection, report, shares, send)
+    if walked:
+        done = together(door, connection, report, shares, send)
+        items += [item for share in sorted(done) for item in done[share]]
+    if items:
+        push(door, connection, sources, items, options, report)
+    _finish_folders(connection, sources, shared, items, options, report)
+
+
+def _large(sources: Sequence[Source], report: Report) -> tuple[list[Item], list[Source]]:
+    """Return the sources that are large files and need no question, and all others."""
+    items, others = [], []
+    for source in sources:
+        reader = source.storage.reading()
+        try:
+            entry = reader.stat(source.name) if source.fresh and source.name else None
+            if entry and entry.type == FILE and entry.size >= pieces.LEAST:
+                file = reader.large(entry)
+                is_sparse = file.sparse
+                file.close()
+                if not is_sparse:
+                    items.append(_item(sources, Offer(source, entry, source.wire_name)))
+                    report.found += 1
+                    report.found_bytes += entry.size
+                    continue
+        except FileError:
+            pass  # the walk finds out and tells
+        finally:
+            reader.close()
+        others.append(source)
+    return items, others
+
+
+def _item(sources: Sequence[Source], offer: Offer) -> Item:
+    entry = offer.entry
+    place = sources.index(offer.source)
+    return place, entry.name, offer.wire_name, entry.size, entry.mtime, entry.mode
+
+
+def _finish_folders(
+    connection: Connection,
+    sources: Sequence[Source],
+    shared: list[Offer],
+    items: list[Item],
+    options: Options,
+    report: Report,
+) -> None:
+    """Send modes and times of the folders that several connections filled."""
     for offer in shared:
         offer.is_shared = offer.in_shared = False
-    _send(connection, options, report, lambda _: iter(shared))
+
+    def offers(sender: Sender) -> Iterator[Offer]:
+        yield from shared
+        for place, name, wire_name, *_ in items:
+            sender.finish_folder_of(Offer(sources[place], Entry(name, FILE), wire_name))
+
+    if shared or any(name != sources[place].name for place, name, *_ in items):
+        _send(connection, options, report, offers)
 
 
 def _send(
@@ -98,14 +155,18 @@ def _send(
     options: Options,
     report: Report,
     offers: Callable[[Sender], Iterator[Offer]],
-) -> None:
+    later_from: int = 0,
+) -> list[Offer]:
+    """Run one exchange; return what was only named."""
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum))
     sender = Sender(connection, report, algorithm=options.algorithm)
+    sender.later_from = later_from
     try:
         sender.run(offers(sender))
     except ConnectionLost:
         report.doubt(sender.uncertain)
         raise
+    return sender.later
 
 
 def _source(path: str, name: str, storages: dict[str, Folder], *, fresh: bool) -> Source:
