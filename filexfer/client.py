@@ -220,7 +220,9 @@ class Client:
             if targets:
                 with Folder(root or ".", make=True) as folder:
                     entries = [found[name] for name in targets]
-                    download.get(self._door, connection, folder, targets, entries, options, report)
+                    download.get(
+                        self._door, connection, folder, targets, options, report, entries=entries
+                    )
 
         self._retrying(once, options, report, lambda: True)
         report.finish()

@@ -183,8 +183,8 @@ class Board:
         """Note that a piece cannot be moved, and so its file fails."""
         self._tell(deal.file, 0, (str(error.code), error.name, error.text[:_TEXT_MAX]))
 
-    def _tell(self, *word: object) -> None:
-        data = marshal.dumps(word)
+    def _tell(self, file: int, size: int, failure: tuple[str, str, str] | None) -> None:
+        data = marshal.dumps((file, size, failure))
         os.write(self._say, _SIZE.pack(len(data)) + data)
 
     def wait(self, connection: Connection, seconds: float, *, leads: bool, deals: bool) -> None:
@@ -228,7 +228,7 @@ def work(
         deal = board.take() if line.has_room and not board.is_over else None
         if deal:
             line.add(deal)
-        if not line.collect() and not deal:
+        if not line.collect() and not deal and not (board.is_over and line.is_idle):
             connection.keep_alive()
             pause = _PAUSE if until else _PAUSE_OTHERS
             board.wait(connection, pause, leads=bool(until), deals=line.has_room)

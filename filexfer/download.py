@@ -41,9 +41,10 @@ def get(
     connection: Connection,
     folder: Folder,
     targets: dict[str, str],
-    entries: Collection[Entry | None],
     options: Options,
     report: Report,
+    *,
+    entries: Collection[Entry | None] = (None,),
 ) -> None:
     """Receive what has the names in *targets* into *folder*, under the local names there.
 
@@ -52,9 +53,9 @@ def get(
         connection: The one that is open.
         folder: Where it goes.
         targets: Names on the server, and the local ones.
-        entries: What these names are on the server.
         options: How.
         report: Is brought up to date.
+        entries: What these names are on the server, as far as it is known.
 
     Raises:
         NetworkError, RefusedError: if a connection fails; files that fail are in the report.
@@ -95,13 +96,14 @@ def get(
         done = {0: receive(connection, 0, 1, report)}
     else:
         done = together(door, connection, report, shares, receive)
-    wanted = []
+    wanted: list[tuple[str, Entry]] = []
     for files, folders in done.values():
-        wanted += [(name, Entry(local, FILE, *rest)) for name, local, *rest in files]
+        for name, local, size, mtime, mode in files:
+            wanted.append((name, Entry(local, FILE, size, mtime, mode)))
         for name, mtime, mode in folders:
             shared.setdefault(name, protocol.Folder(name=name, mtime=mtime, mode=mode))
     if wanted:
-        pull(door, connection, folder, wanted, policy, options, report)
+        pull(door, connection, folder, wanted, options, report)
     with Staging(folder, policy, options.durability) as staging:
         Receiver(connection, staging, report, Placement(targets)).finish_folders(shared.values())
 

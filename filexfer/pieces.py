@@ -130,7 +130,7 @@ def take(
             connection.body_into(view)
             made.update(view)
             is_last = at + len(view) == size
-            if is_last and not made.hexdigest() == digest.partition(":")[2]:
+            if is_last and made.hexdigest() != digest.partition(":")[2]:
                 failure = failure or FileError(
                     Code.HASH_MISMATCH, "", "the bytes that came do not match their hash"
                 )

@@ -44,8 +44,8 @@ answered in turn; it need not wait for one answer before it makes the next reque
     digest -> hashed                  slice -> hashed and a body
 
 ``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
-``folder``, ``link``, ``later``, or ``unsent`` for what it could not read) and then ``end``; the receiver
-numbers the items from 1 as they come and replies, several to a packet, while more is coming:
+``folder``, ``link``, ``later``, or ``unsent`` for what it could not read) and then ``end``; the
+receiver numbers the items from 1 as they come and replies, several to a packet, while more comes:
 
     received n    items up to n are in and verified, or have failed
     outcome  i    item i went otherwise than stored; comes before the done that covers it

@@ -13,7 +13,7 @@ from filexfer.errors import Code, FileError, FilexferError, ProtocolError
 from filexfer.parallel import at_once
 from filexfer.protocol import State
 from filexfer.storage.assembly import Assembly, Filler
-from filexfer.storage.policy import Choice
+from filexfer.storage.policy import Choice, Policy
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staging import Staging
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from filexfer.report import Report
     from filexfer.storage.contract import Item
     from filexfer.storage.folder import Folder
-    from filexfer.storage.policy import Policy
     from filexfer.storage.staged import Result
 
     Wanted = Sequence[tuple[str, Entry]]  # name on the server, and what it shall be here
@@ -41,7 +40,6 @@ def pull(
     connection: Connection,
     folder: Folder,
     wanted: Wanted,
-    policy: Policy,
     options: Options,
     report: Report,
 ) -> None:
@@ -51,6 +49,7 @@ def pull(
         NetworkError, RefusedError: if a connection fails; files that fail are in the report.
 
     """
+    policy = Policy(options.if_exists, checksum=options.checksum)
     with Board() as board:
 
         def work(each: Connection, share: int, _: int, report: Report) -> None:
@@ -62,7 +61,7 @@ def pull(
                     return
                 try:
                     with Staging(folder, policy, options.durability) as staging:
-                        _Leader(each, board, line, wanted, staging, options, report).run()
+                        _Leader(line, staging, options).run()
                 finally:
                     board.end()
 
@@ -81,11 +80,11 @@ class _Line:
         report: Report,
         algorithm: str,
     ) -> None:
-        self._connection = connection
-        self._board = board
-        self._wanted = wanted
+        self.connection = connection
+        self.board = board
+        self.wanted = wanted
         self._filler = filler
-        self._report = report
+        self.report = report
         self._algorithm = algorithm
         self._under_way: deque[Deal] = deque()
         self._bytes = 0
@@ -101,19 +100,19 @@ class _Line:
 
     def ask_digest(self, number: int) -> None:
         """Ask for the digest of a whole file."""
-        name, entry = self._wanted[number]
+        name, entry = self.wanted[number]
         self._under_way.append(Deal(number, 0, 0, ""))
-        self._connection.send(
+        self.connection.send(
             ranged.DigestOf(name=name, total=entry.size, mtime=entry.mtime, hash=self._algorithm)
         )
-        self._connection.flush()
+        self.connection.flush()
 
     def add(self, deal: Deal) -> None:
-        name, entry = self._wanted[deal.file]
+        name, entry = self.wanted[deal.file]
         deal.tries += 1
         self._under_way.append(deal)
         self._bytes += deal.size
-        self._connection.send(
+        self.connection.send(
             ranged.Slice(
                 name=name,
                 offset=deal.offset,
@@ -123,11 +122,11 @@ class _Line:
                 hash=self._algorithm,
             )
         )
-        self._connection.flush()
+        self.connection.flush()
 
     def collect(self) -> bool:
         any_came = False
-        while message := self._connection.message(State.ANSWERING):
+        while message := self.connection.message(State.ANSWERING):
             any_came = True
             if type(message) is not protocol.Alive:
                 self._take(message)
@@ -139,15 +138,15 @@ class _Line:
         deal = self._under_way.popleft()
         self._bytes -= deal.size
         if isinstance(message, protocol.Error):
-            name = self._wanted[deal.file][0]
-            self._board.failed(deal, requests.failure(message, name))
+            name = self.wanted[deal.file][0]
+            self.board.failed(deal, requests.failure(message, name))
         elif deal.size:
             self._take_piece(deal, message.hash)
         else:
             self.digests[deal.file] = message.hash
 
     def _take_piece(self, deal: Deal, digest: str) -> None:
-        name, entry = self._wanted[deal.file]
+        name, entry = self.wanted[deal.file]
 
         def write(at: int, view: memoryview) -> None:
             self._filler.write(entry.name, deal.id, deal.offset + at, view)
@@ -155,37 +154,28 @@ class _Line:
         try:
             if not digest.startswith(f"{self._algorithm}:"):
                 raise ProtocolError(f"a piece was not verified by {self._algorithm}")
-            pieces.take(self._connection, deal.size, digest, write)
+            pieces.take(self.connection, deal.size, digest, write)
         except FileError as error:
             if error.code == Code.HASH_MISMATCH and deal.tries < TRIES:
                 self.add(deal)
             else:
-                self._board.failed(deal, FileError(error.code, name, error.text))
+                self.board.failed(deal, FileError(error.code, name, error.text))
         else:
-            self._report.moved += deal.size
-            self._board.moved(deal)
+            self.report.moved += deal.size
+            self.board.moved(deal)
 
 
 class _Leader:
     """Begins and finishes the files, beside the first connection."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        board: Board,
-        line: _Line,
-        wanted: Wanted,
-        staging: Staging,
-        options: Options,
-        report: Report,
-    ) -> None:
-        self._connection = connection
-        self._board = board
+    def __init__(self, line: _Line, staging: Staging, options: Options) -> None:
         self._line = line
-        self._wanted = wanted
+        self._connection = line.connection
+        self._board = line.board
+        self._wanted = line.wanted
+        self._report = line.report
         self._staging = staging
         self._options = options
-        self._report = report
         self._publisher = Publisher(staging, self._settle, self._tick)
 
     def run(self) -> None:

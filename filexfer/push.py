@@ -58,7 +58,7 @@ def push(
                     board.join()
                     crew.work(each, board, line, report)
                 else:
-                    _Leader(each, board, line, files, options, report).run()
+                    _Leader(line, options).run()
             finally:
                 files.close()
                 if not share:
@@ -107,10 +107,10 @@ class _Line:
     def __init__(
         self, connection: Connection, board: Board, files: _Files, report: Report, algorithm: str
     ) -> None:
-        self._connection = connection
-        self._board = board
-        self._files = files
-        self._report = report
+        self.connection = connection
+        self.board = board
+        self.files = files
+        self.report = report
         self._algorithm = algorithm
         self._under_way: deque[Deal] = deque()
 
@@ -123,7 +123,7 @@ class _Line:
         return len(self._under_way) < UNDER_WAY
 
     def add(self, deal: Deal) -> None:
-        wire_name = self._files.wire_name(deal.file)
+        wire_name = self.files.wire_name(deal.file)
 
         def header(digest: str) -> ranged.Range:
             self._under_way.append(deal)
@@ -133,17 +133,17 @@ class _Line:
 
         deal.tries += 1
         try:
-            read_at = self._files.open(deal.file).read_at
+            read_at = self.files.open(deal.file).read_at
             span = (deal.offset, deal.size)
-            pieces.give(self._connection, header, read_at, span, self._algorithm)
+            pieces.give(self.connection, header, read_at, span, self._algorithm)
         except FileError as error:
-            self._board.failed(deal, FileError(error.code, wire_name, error.text))
+            self.board.failed(deal, FileError(error.code, wire_name, error.text))
         else:
-            self._report.moved += deal.size
+            self.report.moved += deal.size
 
     def collect(self) -> bool:
         any_came = False
-        while message := self._connection.message(State.ANSWERING):
+        while message := self.connection.message(State.ANSWERING):
             any_came = True
             if type(message) is not protocol.Alive:
                 self._take(message)
@@ -154,32 +154,24 @@ class _Line:
             raise ProtocolError("an answer came that does not fit", Code.OUT_OF_ORDER)
         deal = self._under_way.popleft()
         if isinstance(message, protocol.Ok):
-            self._board.moved(deal)
+            self.board.moved(deal)
         elif message.code == Code.HASH_MISMATCH and deal.tries < TRIES:
             self.add(deal)
         else:
-            name = self._files.wire_name(deal.file)
-            self._board.failed(deal, requests.failure(message, name))
+            name = self.files.wire_name(deal.file)
+            self.board.failed(deal, requests.failure(message, name))
 
 
 class _Leader:
     """Begins and finishes the files, on the first connection."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        board: Board,
-        line: _Line,
-        files: _Files,
-        options: Options,
-        report: Report,
-    ) -> None:
-        self._connection = connection
-        self._board = board
+    def __init__(self, line: _Line, options: Options) -> None:
         self._line = line
-        self._files = files
+        self._connection = line.connection
+        self._board = line.board
+        self._files = line.files
+        self._report = line.report
         self._options = options
-        self._report = report
 
     def run(self) -> None:
         """Send all files; the next one is begun before one is finished."""
