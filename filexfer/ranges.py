@@ -9,7 +9,7 @@ import logging
 
 from filexfer import hashing, pieces, protocol, ranged
 from filexfer.entry import FILE, Entry
-from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.errors import Code, FileError, FilexferError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS
 from filexfer.ranged import RANGE_MAX
@@ -106,6 +106,7 @@ class Ranges:
         pieces.check(message.size)
 
         def write(at: int, view: memoryview) -> None:
+            names_checked(message.name)
             self._filler.write(message.name, message.id, message.offset + at, view)
 
         try:
@@ -135,12 +136,18 @@ class Ranges:
             if assembly.digest(hashing.algorithm_of(message.hash), tick) != message.hash:
                 text = "the file that came does not match its hash"
                 raise FileError(Code.HASH_MISMATCH, assembly.entry.name, text)
-            publisher = Publisher(staging, settle, tick)
+            publisher = Publisher(staging, settle, self._tick)
             publisher.add(assembly.finish(message.hash))
             publisher.finish()
         finally:
             self._discard(message.id)
         self._tell(assembly.entry, results[0])
+
+    def _tick(self) -> None:
+        try:
+            self._connection.keep_alive()
+        except FilexferError:
+            pass  # what is verified is published, whether or not the client still listens
 
     def _tell(self, entry: Entry, result: Result) -> None:
         if result.error:

@@ -43,8 +43,7 @@ class Sender:
         tell_unsent: Whether the receiver wants to know what could not be read.
 
     Attributes:
-        later_from: Above 0, the size from which files without holes are only named.
-        later: They.
+        later: The files that were only named.
 
     """
 
@@ -68,7 +67,8 @@ class Sender:
         self._late: dict[str, Offer] = {}  # folders that got a file when they were not open
         self._readers: dict[Readable, Reader] = {}
         self._ended = False
-        self.later_from = 0
+        self._plain_max = PLAIN_MAX
+        self._later_from = 0
         self.later: list[Offer] = []
         self._handlers: dict[type[Message], Callable[..., None]] = {
             protocol.Answer: self._questions.take_answer,
@@ -111,6 +111,11 @@ class Sender:
             connection.on_input = None
             for reader in self._readers.values():
                 reader.close()
+
+    def only_name(self, least: int) -> None:
+        """From now on, only name the files that have so many bytes and no holes; 0: none."""
+        self._later_from = least
+        self._plain_max = min(PLAIN_MAX, least - 1) if least else PLAIN_MAX
 
     def finish_folder_of(self, offer: Offer) -> None:
         """Send mode and time of the folder that *offer* lies in, when all else is sent."""
@@ -204,12 +209,13 @@ class Sender:
     def _send_file(self, offer: Offer) -> None:
         entry = offer.entry
         reader = self._readers.get(offer.source.storage) or self._reader(offer)
-        data = reader.read(entry, PLAIN_MAX) if entry.size <= PLAIN_MAX else None
+        most = self._plain_max
+        data = reader.read(entry, most) if entry.size <= most else None
         self._enter_folder_of(offer)
         if data is None:
             file = reader.large(entry)
             try:
-                if self.later_from and not file.sparse and (file.size or 0) >= self.later_from:
+                if 0 < self._later_from <= (file.size or 0) and not file.sparse:
                     self._name_later(offer)
                 else:
                     self._send_large(offer, file)

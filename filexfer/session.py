@@ -270,7 +270,7 @@ class Session:
             raise ProtocolError("share must be below shares")
         report = Report()
         sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
-        sender.later_from = message.by_range
+        sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
         logger.info(

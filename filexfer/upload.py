@@ -160,7 +160,7 @@ def _send(
     """Run one exchange; return what was only named."""
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum))
     sender = Sender(connection, report, algorithm=options.algorithm)
-    sender.later_from = later_from
+    sender.only_name(later_from)
     try:
         sender.run(offers(sender))
     except ConnectionLost:
