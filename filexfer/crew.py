@@ -162,6 +162,7 @@ class Board:
         """In another process, let go of what is the leader's."""
         if os.getpid() != self._owner:
             self.end()
+            os.close(self._hear)  # so that nobody waits for a leader that is gone
 
     def take(self) -> Deal | None:
         """Return the next piece; None if there is none now."""
