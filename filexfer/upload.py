@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from filexfer.report import Report
 
 
+LITTLE_COUNT = 50  # files and folders, which are walked once more
+LITTLE_SIZE = 256 << 10  # bytes of those that are not large
+
+
 def find_sources(
     paths: Sequence[str],
     names: Sequence[str],
@@ -92,7 +96,12 @@ def put(
         send(connection, 0, 1, report)
         return
     if walked:
-        done = together(door, connection, report, shares, send)
+        is_little = in_pieces and _is_little(walked)
+        done = (
+            {0: send(connection, 0, 1, report)}
+            if is_little
+            else together(door, connection, report, shares, send)
+        )
         items += [item for share in sorted(done) for item in done[share]]
     if items:
         push(door, connection, sources, items, options, report)
@@ -121,6 +130,24 @@ def _large(sources: Sequence[Source], report: Report) -> tuple[list[Item], list[
             reader.close()
         others.append(source)
     return items, others
+
+
+def _is_little(sources: Sequence[Source]) -> bool:
+    """Tell whether there is so little besides large files that one connection is enough for it."""
+    count = size = 0
+    for source in sources:
+        reader = source.storage.reading()
+        try:
+            for entry in reader.walk(source.name, lambda _: None):
+                count += 1
+                size += entry.size if entry.size < pieces.LEAST else 0
+                if count > LITTLE_COUNT or size > LITTLE_SIZE:
+                    return False
+        except FileError:
+            return False
+        finally:
+            reader.close()
+    return True
 
 
 def _item(sources: Sequence[Source], offer: Offer) -> Item:

@@ -105,8 +105,17 @@ def test_one_file(route: Route, taken: list[int]) -> None:
 
 @pytest.mark.parametrize("jobs", [2, 3, 7])
 @pytest.mark.parametrize("durability", ["none", "batch"])
-def test_a_tree(route: Route, taken: list[int], jobs: int, durability: str) -> None:
+@pytest.mark.parametrize("little", [0, 50])
+def test_a_tree(
+    route: Route,
+    taken: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: int,
+    durability: str,
+    little: int,
+) -> None:
     """Large files and small ones arrive as they are, with their folders; and once."""
+    monkeypatch.setattr(upload, "LITTLE_COUNT", little)
     count = lay_tree(route.source / "tree")
     report = send(route, "tree", jobs=jobs, durability=durability)
     assert failures(report) == {}
