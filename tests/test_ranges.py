@@ -14,7 +14,7 @@ from conftest import SECONDS, Raw, Served, framed, leftovers, tree_state
 from test_retry import DOWN, UP, Proxy
 from test_transfer import SECOND, TIME, Route, counts, failures, lay
 
-from filexfer import Client, Report, pieces, ranges
+from filexfer import Client, Report, pieces, ranges, upload
 from filexfer.errors import Code
 from filexfer.hashing import digest_of
 from filexfer.ranged import RANGE_MAX
