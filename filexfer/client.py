@@ -215,7 +215,10 @@ class Client:
                 report.fail(FileError(Code.NOT_FOUND, name, text))
             if mapping.targets:
                 with Folder(mapping.root or ".", make=True) as folder:
-                    download.get(self._door, connection, folder, mapping.targets, how, report)
+                    there = [found[name] for name in mapping.targets]
+                    download.get(
+                        self._door, connection, folder, mapping.targets, how, report, entries=there
+                    )
 
         self._retrying(once, how, report, lambda: True)
         report.finish()

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from filexfer import protocol
+from filexfer import pieces, protocol
+from filexfer.entry import FILE, Entry
 from filexfer.landing import Placement
+from filexfer.later import Laters
 from filexfer.parallel import together
+from filexfer.pull import pull
 from filexfer.receiver import Receiver
 from filexfer.schema import written_size
 from filexfer.storage.policy import Policy
@@ -20,7 +23,7 @@ from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from filexfer.connection import Connection
     from filexfer.dial import Door
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from filexfer.storage.stream import StreamTarget
     from filexfer.timed import Tools
 
+    Parts = tuple[list[tuple[str, str, int, int, int]], list[tuple[str, int, int]]]
+
 _NAMES_BYTES = 60_000  # asked for in one frame, as written
 
 
@@ -42,8 +47,19 @@ def get(
     targets: dict[str, str],
     options: Options,
     report: Report,
+    *,
+    entries: Collection[Entry | None] = (None,),
 ) -> None:
     """Receive what has the names in *targets* into *folder*, under the local names there.
+
+    Args:
+        door: Opens further connections.
+        connection: The one that is open.
+        folder: Where it goes.
+        targets: Names on the server, and the local ones.
+        options: How.
+        report: Is brought up to date.
+        entries: What these names are on the server, as far as it is known.
 
     Raises:
         NetworkError, RefusedError: if a connection fails; files that fail are in the report.
@@ -53,8 +69,10 @@ def get(
     policy = Policy(options.if_exists, checksum=options.checksum)
     fresh = all(local and folder.find(local) is None for local in targets.values())
     shared: dict[str, FolderMessage] = {}  # the first share has them all
+    least = pieces.LEAST if pieces.are_worth_it(connection, options) else 0
 
-    def receive(each: Connection, share: int, shares: int, report: Report) -> None:
+    def receive(each: Connection, share: int, shares: int, report: Report) -> Parts:
+        laters = Laters(least)
         for names in _in_frames(targets):
             each.send(
                 protocol.Get(
@@ -63,18 +81,32 @@ def get(
                     fresh=fresh,
                     share=share,
                     shares=shares,
+                    by_range=least,
                 )
             )
             with _receiver(each, folder, policy, options, report, targets) as receiver:
+                receiver.later = laters if least else None
                 if not share:
                     receiver.shared_folders = shared
                 receiver.run()
+        return laters.parts()
 
     shares = options.jobs or 1
     if shares == 1:
         receive(connection, 0, 1, report)
         return
-    together(door, connection, report, shares, receive)
+    if least and all(entry and _is_large(entry) for entry in entries):
+        done = {0: receive(connection, 0, 1, report)}
+    else:
+        done = together(door, connection, report, shares, receive)
+    wanted: list[tuple[str, Entry]] = []
+    for files, folders in done.values():
+        for name, local, size, mtime, mode in files:
+            wanted.append((name, Entry(local, FILE, size, mtime, mode)))
+        for name, mtime, mode in folders:
+            shared.setdefault(name, protocol.Folder(name=name, mtime=mtime, mode=mode))
+    if wanted:
+        pull(door, connection, folder, wanted, options, report)
     with _receiver(connection, folder, policy, options, report, targets) as receiver:
         receiver.finish_folders(shared.values())
 
@@ -120,6 +152,10 @@ def _measured(
         hashes=tools,
         publisher=tools.publisher,
     )
+
+
+def _is_large(entry: Entry) -> bool:
+    return entry.type == FILE and entry.size >= pieces.LEAST
 
 
 def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:

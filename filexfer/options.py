@@ -24,6 +24,8 @@ class Options:
         durability: Of what a download writes: ``none``, ``batch`` or ``file``.
         jobs: Connections that share the work; by default as many as pay. More than one are
             processes of their own, forked where nothing else runs in this one, else threads.
+        pieces: Whether large files move in pieces over all connections; by default where there
+            are several and the round trip is long.
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
         stats: Find out where the time goes; the report has the figures.
@@ -41,6 +43,7 @@ class Options:
         algorithm: str = DEFAULT,
         durability: str = "batch",
         jobs: int | None = None,
+        pieces: bool | None = None,
         retries: int = 3,
         stats: bool = False,
     ) -> None:
@@ -60,6 +63,7 @@ class Options:
         self.algorithm = algorithm
         self.durability = durability
         self.jobs = jobs
+        self.pieces = pieces
         self.retries = retries
         self.stats = stats
 

@@ -46,7 +46,9 @@ def may_fork() -> bool:
     return threading.active_count() == 1
 
 
-def together(door: Door, first: Connection, report: Report, shares: int, work: Work) -> None:
+def together(
+    door: Door, first: Connection, report: Report, shares: int, work: Work
+) -> dict[int, Any]:
     """Do *work* on several connections, all of it; raise the first failure.
 
     Args:
@@ -57,6 +59,9 @@ def together(door: Door, first: Connection, report: Report, shares: int, work: W
         work: Is called with a connection, the number of its share, the number of shares, and
             the report to use. What it keeps may stay in another process.
 
+    Returns:
+        What *work* returned for each share: plain values, or lists or tuples of them.
+
     """
     stats = report.stats
     with stats.paused() if stats else contextlib.nullcontext():
@@ -65,7 +70,8 @@ def together(door: Door, first: Connection, report: Report, shares: int, work: W
         stats.connections = len(done)
     for share in range(shares):
         if share not in done:
-            work(first, share, shares, report)
+            done[share] = work(first, share, shares, report)
+    return done
 
 
 def at_once(

@@ -39,10 +39,13 @@ answered in turn; it need not wait for one answer before it makes the next reque
     mkdir, remove -> ok               end -> both close
     probe_up and a body -> ok         probe_down -> ok and a body
     put -> the client sends items     get -> the server sends items
+    begin -> begun                    range and a body -> ok
+    finish -> stored                  abandon -> ok
+    digest -> hashed                  slice -> hashed and a body
 
 ``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
-``folder``, ``link``, or ``unsent`` for what it could not read) and then ``end``; the receiver
-numbers the items from 1 as they come and replies, several to a packet, while more is coming:
+``folder``, ``link``, ``later``, or ``unsent`` for what it could not read) and then ``end``; the
+receiver numbers the items from 1 as they come and replies, several to a packet, while more comes:
 
     received n    items up to n are in and verified, or have failed
     outcome  i    item i went otherwise than stored; comes before the done that covers it
@@ -62,6 +65,19 @@ A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fata
 ``probe_up`` and ``probe_down`` measure the way and touch no disk. Their body is in parts, without
 holes and without a trailer: exactly ``size`` bytes, at most 67,108,864, which mean nothing.
 
+Files in pieces
+===============
+One stream fills a long link badly. So a large file may move in pieces, over several connections of
+one client at once: up by ``begin``, ``range`` and ``finish``, down by ``slice`` and ``digest``. A
+``put`` or ``get`` before them names such a file by ``later`` in the place of ``file``: in a ``get``
+every file that has no holes and at least *by_range* bytes, unless that is 0.
+
+``begun`` has the id that ranges on any connection name; ``finish`` and ``abandon`` come on the
+connection of ``begin``, and its end discards the file. Each piece has at most 8,388,608 bytes and
+its own digest. One that is refused with ``hash_mismatch`` may be sent or asked for again. The
+server hashes the whole once more at ``finish``; the client does the same with what it got. A slice
+of a file that has another size or time by now is refused with ``changed``.
+
 The plainest peer
 =================
 A first frame without ``kind`` stores a file: name, size, and ``hash`` or ``md5`` (hex), then a
@@ -79,6 +95,7 @@ from __future__ import annotations
 from enum import Enum
 
 from filexfer import framing
+from filexfer.ranged import Abandon, Begin, Begun, DigestOf, Finish, Hashed, Later, Range, Slice
 from filexfer.schema import Message
 
 TYPE_CHECKING = False
@@ -171,7 +188,8 @@ class Put(Message, kind="put"):
 class Get(Message, kind="get"):
     """Client: send these files and folders, with questions unless *fresh*.
 
-    With *shares* above 1 only the files of the share numbered *share* (from 0) are sent.
+    With *shares* above 1 only the files of the share numbered *share* (from 0) are sent. Above 0,
+    *by_range* is the size from which files without holes are only named.
     """
 
     names: list[Name]
@@ -179,6 +197,7 @@ class Get(Message, kind="get"):
     fresh: Flag = False
     share: Size = 0
     shares: Size = 1
+    by_range: Size = 0
 
 
 class File(Message, kind="file"):
@@ -340,17 +359,18 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
     State.PLAIN: {Store: State.PLAIN, Fetch: State.PLAIN, End: State.CLOSED},
     State.IDLE: {
         **dict.fromkeys((Stat, List, MakeFolder, Remove, ProbeUp, ProbeDown, Alive), State.IDLE),
+        **dict.fromkeys((Begin, Range, Finish, Abandon, Slice, DigestOf), State.IDLE),
         Put: State.TAKING,
         Get: State.GIVING,
         End: State.CLOSED,
     },
     State.GREETING: {Welcome: State.ANSWERING},
     State.ANSWERING: {
-        **dict.fromkeys((Entries, Ok, Stored, File, Alive), State.ANSWERING),
+        **dict.fromkeys((Entries, Ok, Stored, File, Begun, Hashed, Alive), State.ANSWERING),
         End: State.CLOSED,
     },
     State.TAKING: {
-        **dict.fromkeys((File, Folder, Link, Unsent, Ask, Alive), State.TAKING),
+        **dict.fromkeys((File, Folder, Link, Later, Unsent, Ask, Alive), State.TAKING),
         End: State.IDLE,
     },
     State.BODY: {Trailer: State.TAKING},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from time import time_ns
 
-from filexfer import hashing, protocol
+from filexfer import hashing, protocol, ranged
 from filexfer.answers import Answers
 from filexfer.body import LargeBody, mismatch
 from filexfer.entry import FILE, FOLDER, Entry
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.hashing import Hashing
+    from filexfer.later import Laters
     from filexfer.protocol import File, Folder, Link, Unsent
     from filexfer.report import Report
     from filexfer.schema import Message
@@ -83,6 +84,7 @@ class Receiver:
         self._item = 0  # the number of the last item that came
         # If set, takes the folders that other connections fill too; the caller finishes them.
         self.shared_folders: dict[str, Folder] | None = None
+        self.later: Laters | None = None  # takes what is only named, if that may be
         self._told_received = self._told_done = 0
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
@@ -93,6 +95,7 @@ class Receiver:
             protocol.Folder: self._take_folder,
             protocol.Link: self._take_link,
             protocol.Unsent: self._take_unsent,
+            ranged.Later: self._take_later,
             protocol.Ask: Answers(connection, staging, report, place).answer,
             protocol.Alive: lambda _: None,
         }
@@ -270,6 +273,8 @@ class Receiver:
             return
         if is_new:
             self._report.add_folder()
+        if self.later and not message.shared:
+            self.later.note_folder(message, entry)
         if message.shared:
             finish.discard()
             if self.shared_folders is not None:
@@ -293,6 +298,16 @@ class Receiver:
     def _take_unsent(self, message: Unsent) -> None:
         self._item += 1
         self._report.refuse(FileError(message.code, message.name, shown(message.text)))
+
+    def _take_later(self, message: ranged.Later) -> None:
+        self._item += 1
+        name = self._place(message.name)
+        self._leave_folders(message.name)
+        if self.later is None:
+            raise ProtocolError("a file was only named that must be sent", Code.OUT_OF_ORDER)
+        above, finish = self._open_folders[-1] if self._open_folders else ("", None)
+        is_in = finish and above == message.name.rpartition("/")[0]
+        self.later.take(message, name, finish.entry if finish and is_in else None)
 
     def _leave_folders(self, name: str) -> None:
         """Finish the folders that *name* is not in any more."""

@@ -121,8 +121,13 @@ def read(connection: Connection, kind: type[Answer], name: str) -> Answer:
     """
     answer = connection.read(State.ANSWERING)
     if isinstance(answer, protocol.Error):
-        text = answer.text.removeprefix(f"{shown(name) or '.'}: ").removeprefix(".: ")
-        raise FileError(answer.code, name, shown(text))
+        raise failure(answer, name)
     if not isinstance(answer, kind):
         raise ProtocolError(f"the answer is a {answer.kind}", Code.OUT_OF_ORDER)
     return answer
+
+
+def failure(answer: protocol.Error, name: str) -> FileError:
+    """Return why the request about *name* failed."""
+    text = answer.text.removeprefix(f"{shown(name) or '.'}: ").removeprefix(".: ")
+    return FileError(answer.code, name, shown(text))

@@ -16,6 +16,7 @@ from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
 from filexfer.protocol import HOLE, PLAIN_MAX, State
 from filexfer.questions import Questions
+from filexfer.ranged import Later
 from filexfer.sources import Offer
 from filexfer.window import Window
 
@@ -44,6 +45,9 @@ class Sender:
         hashes: Makes them.
         reading: Returns access to a storage.
 
+    Attributes:
+        later: The files that were only named.
+
     """
 
     def __init__(
@@ -70,6 +74,9 @@ class Sender:
         self._late: dict[str, Offer] = {}  # folders that got a file when they were not open
         self._readers: dict[Readable, Reader] = {}
         self._ended = False
+        self._plain_max = PLAIN_MAX
+        self._later_from = 0
+        self.later: list[Offer] = []
         self._handlers: dict[type[Message], Callable[..., None]] = {
             protocol.Answer: self._questions.take_answer,
             protocol.Received: self._window.take_received,
@@ -111,6 +118,16 @@ class Sender:
             connection.on_input = None
             for reader in self._readers.values():
                 reader.close()
+
+    def only_name(self, least: int) -> None:
+        """From now on, only name the files that have so many bytes and no holes; 0: none."""
+        self._later_from = least
+        self._plain_max = min(PLAIN_MAX, least - 1) if least else PLAIN_MAX
+
+    def finish_folder_of(self, offer: Offer) -> None:
+        """Send mode and time of the folder that *offer* lies in, when all else is sent."""
+        if offer.entry.name != offer.source.name:
+            self._late[offer.wire_name.rpartition("/")[0]] = offer
 
     def fail(self, error: FileError) -> None:
         """Report what is not sent, by its name on the wire; in a download the receiver does."""
@@ -199,12 +216,16 @@ class Sender:
     def _send_file(self, offer: Offer) -> None:
         entry = offer.entry
         reader = self._readers.get(offer.source.storage) or self._reader(offer)
-        data = reader.read(entry, PLAIN_MAX) if entry.size <= PLAIN_MAX else None
+        most = self._plain_max
+        data = reader.read(entry, most) if entry.size <= most else None
         self._enter_folder_of(offer)
         if data is None:
             file = reader.large(entry)
             try:
-                self._send_large(offer, file)
+                if 0 < self._later_from <= (file.size or 0) and not file.sparse:
+                    self._name_later(offer)
+                else:
+                    self._send_large(offer, file)
             finally:
                 file.close()
             return
@@ -216,6 +237,15 @@ class Sender:
         if size:
             self._connection.post(data)
         self._report.moved += size
+
+    def _name_later(self, offer: Offer) -> None:
+        """Name a file that moves in pieces afterwards."""
+        entry = offer.entry
+        self._window.open(None, 0)
+        self._connection.send(
+            Later(name=offer.wire_name, size=entry.size, mtime=entry.mtime, mode=entry.mode)
+        )
+        self.later.append(offer)
 
     def _send_large(self, offer: Offer, file: OpenFile) -> None:
         """Send a file in parts; a failure on the way ends it at the next part."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
-from filexfer import __version__, probe, protocol
+from filexfer import __version__, probe, protocol, ranged
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -20,8 +20,10 @@ from filexfer.errors import (
     RefusedError,
     TimedOut,
 )
+from filexfer.later import Laters
 from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS, State
+from filexfer.ranges import Ranges
 from filexfer.receiver import Receiver
 from filexfer.report import Report
 from filexfer.schema import written_size
@@ -67,6 +69,7 @@ class Session:
         self._folder = folder
         self._rights = rights
         self._durability = durability
+        self._ranges = ranges = Ranges(connection, folder, durability)
         self.is_busy = False  # whether a request is being carried out
         self.is_ending = False
         self._requests: dict[type[Message], tuple[str, Callable[..., None]]] = {
@@ -76,6 +79,12 @@ class Session:
             protocol.Remove: (DELETE, self._remove),
             protocol.ProbeUp: (CREATE, self._probe_up),
             protocol.ProbeDown: (READ, self._probe_down),
+            ranged.Begin: (CREATE, self._begin),
+            ranged.Range: (CREATE, ranges.range),
+            ranged.Finish: (CREATE, ranges.finish),
+            ranged.Abandon: (CREATE, ranges.abandon),
+            ranged.Slice: (READ, ranges.slice),
+            ranged.DigestOf: (READ, ranges.digest),
             protocol.Put: (CREATE, self._put),
             protocol.Get: (READ, self._get),
             protocol.Store: (CREATE, self._store),
@@ -103,6 +112,7 @@ class Session:
             logger.exception("%s: fault in filexfer", connection.peer)
             connection.fail(ProtocolError("a fault in the server; see its log", Code.INTERNAL))
         finally:
+            self._ranges.close()
             connection.close()
 
     def end(self) -> None:
@@ -177,7 +187,7 @@ class Session:
         is_exchange = isinstance(message, protocol.Put | protocol.Get)
         is_plain = isinstance(message, protocol.Store | protocol.Fetch)
         if right not in self._rights:
-            if is_exchange or is_plain or isinstance(message, protocol.ProbeUp):
+            if is_exchange or is_plain or isinstance(message, protocol.ProbeUp | ranged.Range):
                 raise RefusedError(Code.DENIED, f"this server does not let you {_DEEDS[right]}")
             error = FileError(Code.DENIED, "", f"this server does not let you {_DEEDS[right]}")
             self._refuse(error)
@@ -231,6 +241,9 @@ class Session:
         self._connection.send(protocol.Ok())
         probe.give(self._connection, message.size)
 
+    def _begin(self, message: ranged.Begin) -> None:
+        self._ranges.begin(message, self._policy(message.if_exists, checksum=message.checksum))
+
     def _policy(self, if_exists: str = "error", *, checksum: bool = False) -> Policy:
         return Policy(
             if_exists,
@@ -245,7 +258,9 @@ class Session:
         policy = self._policy(message.if_exists, checksum=message.checksum)
         report = Report()
         with Staging(self._folder, policy, self._durability) as staging:
-            Receiver(self._connection, staging, report).run()
+            receiver = Receiver(self._connection, staging, report)
+            receiver.later = Laters(0)
+            receiver.run()
         logger.info(
             "%s put %d files, %d bytes, %d skipped, %d failed",
             self._connection.peer,
@@ -260,6 +275,7 @@ class Session:
             raise ProtocolError("share must be below shares")
         report = Report()
         sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
+        sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
         logger.info(

@@ -209,6 +209,7 @@ class TimedFile:
         self.sparse = file.sparse
         self.read_into = _giving(stats, READING, file.read_into)
         self.hole = _timed(stats, READING, file.hole)
+        self.read_at = _timed(stats, READING, file.read_at)
         self.until_hole = file.until_hole
         self.check_unchanged = file.check_unchanged
         self.close = _timed(stats, READING, file.close)

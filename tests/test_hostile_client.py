@@ -892,6 +892,36 @@ def ask_(it: Host, name: Any) -> str:
     return str(reply["refused"][0][1]) if reply["verdicts"] == "r" else ""
 
 
+NO_ID = "0" * 32
+DIGEST_OF_HI = "md5:49f68a5c8493ec2c0bf489821c21fc3b"
+
+
+@request
+def begin(it: Host, name: Any) -> str:
+    return simple(it, {"kind": "begin", "name": name, "size": 2, "if_exists": "overwrite"})
+
+
+@request
+def range_(it: Host, name: Any) -> str:
+    peer = it.guest()
+    head = {"kind": "range", "name": name, "id": NO_ID, "offset": 0, "size": 2}
+    peer.send(framed({**head, "hash": DIGEST_OF_HI}) + b"hi")
+    reply = peer.reply() or {}
+    assert reply["fatal"] is False
+    return str(reply["code"])
+
+
+@request
+def slice_(it: Host, name: Any) -> str:
+    wanted = {"offset": 0, "size": 1, "total": 9, "mtime": 0}
+    return simple(it, {"kind": "slice", "name": name, **wanted})
+
+
+@request
+def digest(it: Host, name: Any) -> str:
+    return simple(it, {"kind": "digest", "name": name, "total": 9, "mtime": 0})
+
+
 requests = pytest.mark.parametrize("make", REQUESTS.values(), ids=REQUESTS)
 ALL = ["overwrite", "delete"]
 
@@ -909,6 +939,8 @@ def test_every_request_is_here() -> None:
     assert named == {
         *("", "fetch", "stat", "list", "mkdir", "remove", "get"),
         *("file", "folder", "link", "unsent", "ask"),
+        *("begin", "range", "slice", "digest"),
+        "later",  # as "unsent": nothing is done under its name
     }
     assert set(KINDS) > named
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import codec, framing, header, protocol, schema
+from filexfer import codec, framing, header, protocol, ranged, schema
 from filexfer.codec import decode, encode
 from filexfer.entry import TYPES, Entry
 from filexfer.errors import Code, ProtocolError, UsageError
@@ -54,8 +54,8 @@ MESSAGES: list[tuple[str, Message]] = [
         protocol.Put(if_exists="skip", checksum=True),
     ),
     (
-        '{"kind":"get","names":["a","b/c"],"hash":"sha256","fresh":true,"share":1,"shares":2}',
-        protocol.Get(names=["a", "b/c"], hash="sha256", fresh=True, share=1, shares=2),
+        '{"kind":"get","names":["a","b/c"],"hash":"sha256","fresh":true,"share":1,"shares":2,"by_range":9}',
+        protocol.Get(names=["a", "b/c"], hash="sha256", fresh=True, share=1, shares=2, by_range=9),
     ),
     (
         '{"kind":"file","name":"é\\"\\\\","size":2,"hash":"md5:' + MD5 + '","mtime":5,"mode":384}',
@@ -81,6 +81,33 @@ MESSAGES: list[tuple[str, Message]] = [
         '{"kind":"unsent","name":"a","code":"denied","text":"no"}',
         protocol.Unsent(name="a", code="denied", text="no"),
     ),
+    (
+        '{"kind":"later","name":"a","size":9,"mtime":5,"mode":384}',
+        ranged.Later(name="a", size=9, mtime=5, mode=0o600),
+    ),
+    (
+        '{"kind":"begin","name":"a","size":9,"mtime":5,"mode":384,"if_exists":"skip","checksum":true}',
+        ranged.Begin(name="a", size=9, mtime=5, mode=0o600, if_exists="skip", checksum=True),
+    ),
+    ('{"kind":"begun","id":"x","result":"identical"}', ranged.Begun(id="x", result="identical")),
+    (
+        '{"kind":"range","name":"a","id":"x","offset":4,"size":5,"hash":"' + DIGEST + '"}',
+        ranged.Range(name="a", id="x", offset=4, size=5, hash=DIGEST),
+    ),
+    (
+        '{"kind":"finish","id":"x","hash":"' + DIGEST + '"}',
+        ranged.Finish(id="x", hash=DIGEST),
+    ),
+    ('{"kind":"abandon","id":"x"}', ranged.Abandon(id="x")),
+    (
+        '{"kind":"slice","name":"a","offset":4,"size":5,"total":9,"mtime":5,"hash":"md5"}',
+        ranged.Slice(name="a", offset=4, size=5, total=9, mtime=5, hash="md5"),
+    ),
+    (
+        '{"kind":"digest","name":"a","total":9,"mtime":5,"hash":"md5"}',
+        ranged.DigestOf(name="a", total=9, mtime=5, hash="md5"),
+    ),
+    ('{"kind":"hashed","hash":"' + DIGEST + '"}', ranged.Hashed(hash=DIGEST)),
     ('{"kind":"trailer","hash":"' + DIGEST + '"}', protocol.Trailer(hash=DIGEST)),
     (
         '{"kind":"trailer","code":"changed","text":"no"}',
@@ -407,10 +434,11 @@ def test_the_numbers_of_the_specification() -> None:
 LEGAL = {
     State.OPENING: "hello  fetch",
     State.PLAIN: " fetch end",
-    State.IDLE: "stat list mkdir remove probe_up probe_down alive put get end",
+    State.IDLE: "stat list mkdir remove probe_up probe_down alive put get end"
+    " begin range finish abandon slice digest",
     State.GREETING: "welcome",
-    State.ANSWERING: "entries ok stored file alive end",
-    State.TAKING: "file folder link unsent ask alive end",
+    State.ANSWERING: "entries ok stored file begun hashed alive end",
+    State.TAKING: "file folder link later unsent ask alive end",
     State.BODY: "trailer",
     State.GIVING: "answer received outcome done alive end",
     State.CLOSED: None,

@@ -32,6 +32,9 @@ class OpenFile(Protocol):
     def read_into(self, view: memoryview) -> int:
         """Read the next bytes; 0 at the end."""
 
+    def read_at(self, view: memoryview, offset: int) -> None:
+        """Fill *view* with the bytes from *offset* on; FileError if that cannot be."""
+
     def hole(self, most: int) -> int:
         """Skip a hole, if there is one here, and return its size in bytes."""
 

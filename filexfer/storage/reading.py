@@ -289,6 +289,23 @@ class LargeFile:
         self._at += got
         return got
 
+    def read_at(self, view: memoryview, offset: int) -> None:
+        """Fill *view* with the bytes from *offset* on.
+
+        Raises:
+            FileError: if the disk cannot read them, or the file is too short by now.
+
+        """
+        done = 0
+        try:
+            while done < len(view):
+                got = os.preadv(self._fd, [view[done:]], offset + done)
+                if not got:
+                    raise FileError(Code.CHANGED, self.entry.name, "changed while it was read")
+                done += got
+        except OSError as error:
+            raise _unreadable(error, self.entry.name) from error
+
     def hole(self, most: int) -> int:
         """Skip a hole here, if there is one, and return its size, at most *most* bytes."""
         if not self.sparse or self._at >= self.entry.size:

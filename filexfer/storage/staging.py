@@ -271,14 +271,19 @@ class Draft:
     """A file being written.
 
     It ends with ``finish`` as a verified temporary file, or with ``discard`` as nothing.
+
+    Attributes:
+        fd: Its descriptor, to write to.
+        staged: What it will be when it is finished.
+
     """
 
-    __slots__ = ("_at", "_fd", "_holes", "_reserved", "_staged", "_staging")
+    __slots__ = ("_at", "_holes", "_reserved", "_staging", "fd", "staged")
 
     def __init__(self, staging: Staging, staged: Staged, fd: int, reserved: int) -> None:
         self._staging = staging
-        self._staged = staged
-        self._fd = fd
+        self.staged = staged
+        self.fd = fd
         self._reserved = reserved
         self._at = 0
         self._holes = False
@@ -292,11 +297,11 @@ class Draft:
         """
         size = len(data)
         try:
-            done = os.write(self._fd, data)
+            done = os.write(self.fd, data)
             while done < size:
-                done += os.write(self._fd, data[done:])
+                done += os.write(self.fd, data[done:])
         except OSError as error:
-            raise FileError.from_os(error, self._staged.entry.name) from error
+            raise FileError.from_os(error, self.staged.entry.name) from error
         self._at += size
         if self._reserved:
             self._give_back(min(size, self._reserved))
@@ -304,9 +309,9 @@ class Draft:
     def skip(self, size: int) -> None:
         """Append *size* zero bytes as a hole."""
         try:
-            self._at = os.lseek(self._fd, size, os.SEEK_CUR)
+            self._at = os.lseek(self.fd, size, os.SEEK_CUR)
         except OSError as error:
-            raise FileError.from_os(error, self._staged.entry.name) from error
+            raise FileError.from_os(error, self.staged.entry.name) from error
         self._holes = True
 
     def finish(self, entry: Entry) -> Staged:
@@ -316,14 +321,14 @@ class Draft:
             FileError: if that fails; nothing of it is left.
 
         """
-        fd = self._fd
+        fd = self.fd
         try:
             if self._holes:
                 os.ftruncate(fd, self._at)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
             if self._staging.flushes:
                 self._staging.flush(fd)
-            self._fd = -1
+            self.fd = -1
             os.close(fd)
         except (OSError, OverflowError) as error:
             self.discard()
@@ -331,18 +336,18 @@ class Draft:
                 raise FileError(Code.IO_ERROR, entry.name, "its time is out of range") from None
             raise FileError.from_os(error, entry.name) from error
         self._give_back(self._reserved)
-        return self._staged
+        return self.staged
 
     def discard(self) -> None:
         """Remove what was written."""
-        if self._fd >= 0:
+        if self.fd >= 0:
             try:
-                os.close(self._fd)
+                os.close(self.fd)
             except OSError:
                 pass  # its bytes are not wanted
-            self._fd = -1
+            self.fd = -1
         self._give_back(self._reserved)
-        self._staged.discard()
+        self.staged.discard()
 
     def _give_back(self, size: int) -> None:
         if size:

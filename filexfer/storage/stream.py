@@ -105,6 +105,11 @@ class StreamSource:
         self.entry.size += got
         return got
 
+    def read_at(self, view: memoryview, offset: int) -> None:
+        """Refuse: a stream is read in its order only."""
+        del view, offset
+        raise FileError(Code.UNREADABLE, "-", "standard input cannot be read in pieces")
+
     def hole(self, most: int) -> int:
         """Return 0: a stream has no holes."""
         del most

@@ -1,0 +1,238 @@
+"""The server's half of files that move in pieces, for one connection.
+
+This module must not know rights, or which other connections bring pieces.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from filexfer import hashing, pieces, protocol, ranged
+from filexfer.entry import FILE, Entry
+from filexfer.errors import Code, FileError, FilexferError, ProtocolError
+from filexfer.names import shown
+from filexfer.protocol import IF_EXISTS
+from filexfer.ranged import RANGE_MAX
+from filexfer.storage.assembly import Assembly, Filler
+from filexfer.storage.folder import names_checked
+from filexfer.storage.policy import Choice
+from filexfer.storage.publishing import Publisher
+from filexfer.storage.staging import Staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.connection import Connection
+    from filexfer.storage.contract import Item
+    from filexfer.storage.folder import Folder
+    from filexfer.storage.policy import Policy
+    from filexfer.storage.reading import LargeFile
+    from filexfer.storage.staged import Result
+
+OPEN_MAX = 4  # files begun and not finished
+_RESULTS = {
+    Choice.TAKE: protocol.STORED,
+    Choice.REPLACE: protocol.STORED,
+    Choice.IDENTICAL: protocol.IDENTICAL,
+    Choice.SKIP: protocol.SKIPPED,
+    Choice.KEEP_BOTH: protocol.KEPT,
+}
+
+logger = logging.getLogger("filexfer")
+
+
+class Ranges:
+    """What one connection has begun, and the files that it takes pieces from or puts them into.
+
+    Args:
+        connection: To the client.
+        folder: What is served.
+        durability: ``none``, ``batch`` or ``file``.
+
+    """
+
+    def __init__(self, connection: Connection, folder: Folder, durability: str) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._durability = durability
+        self._begun: dict[str, tuple[Staging, Assembly]] = {}
+        self._filler = Filler(folder.fd)
+        self._file: LargeFile | None = None  # that slices were asked of last
+
+    def close(self) -> None:
+        """Discard what is not finished."""
+        for number in list(self._begun):
+            self._discard(number)
+        self._filler.close()
+        self._close_file()
+
+    # Up
+
+    def begin(self, message: ranged.Begin, policy: Policy) -> None:
+        """Decide whether a file is wanted, and make its temporary file.
+
+        Raises:
+            FileError: if it is refused or cannot be made.
+
+        """
+        if message.if_exists not in IF_EXISTS:
+            raise ProtocolError(f"if_exists is none of {', '.join(IF_EXISTS)}")
+        names_checked(message.name)
+        if len(self._begun) >= OPEN_MAX:
+            raise FileError(Code.BUSY, message.name, "too many files are begun already")
+        entry = Entry(message.name, FILE, message.size, message.mtime, message.mode)
+        staging = Staging(self._folder, policy, self._durability)
+        assembly = None
+        try:
+            decision = staging.judge(entry, self._connection.keep_alive)
+            if decision.choice is Choice.REFUSE:
+                raise FileError(decision.code, entry.name, decision.text)
+            if decision.choice in (Choice.IDENTICAL, Choice.SKIP):
+                self._connection.send(ranged.Begun(result=_RESULTS[decision.choice]))
+                return
+            assembly = Assembly(staging, entry)
+        finally:
+            if assembly is None:
+                staging.__exit__()
+        self._begun[assembly.id] = (staging, assembly)
+        self._connection.send(ranged.Begun(id=assembly.id))
+
+    def range(self, message: ranged.Range) -> None:
+        """Take in a piece of a file that was begun, perhaps on another connection.
+
+        Raises:
+            FileError: if it is not good or not awaited; its body was taken in.
+
+        """
+        pieces.check(message.size)
+
+        def write(at: int, view: memoryview) -> None:
+            names_checked(message.name)
+            self._filler.write(message.name, message.id, message.offset + at, view)
+
+        try:
+            pieces.take(self._connection, message.size, message.hash, write)
+        except FileError as error:
+            raise FileError(error.code, message.name, error.text) from None
+        self._connection.send(protocol.Ok())
+
+    def finish(self, message: ranged.Finish) -> None:
+        """Verify the whole of a file, and publish it.
+
+        Raises:
+            FileError: if it is not good or cannot be published; nothing of it is left.
+
+        """
+        if message.id not in self._begun:
+            raise FileError(Code.NOT_FOUND, "", "no such file was begun on this connection")
+        staging, assembly = self._begun[message.id]
+        tick = self._connection.keep_alive
+        results: list[Result] = []
+
+        def settle(_: Item, result: Result) -> None:
+            results.append(result)
+
+        try:
+            assembly.seal(tick)
+            if assembly.digest(hashing.algorithm_of(message.hash), tick) != message.hash:
+                text = "the file that came does not match its hash"
+                raise FileError(Code.HASH_MISMATCH, assembly.entry.name, text)
+            publisher = Publisher(staging, settle, self._tick)
+            publisher.add(assembly.finish(message.hash))
+            publisher.finish()
+        finally:
+            self._discard(message.id)
+        self._tell(assembly.entry, results[0])
+
+    def _tick(self) -> None:
+        try:
+            self._connection.keep_alive()
+        except FilexferError:
+            pass  # what is verified is published, whether or not the client still listens
+
+    def _tell(self, entry: Entry, result: Result) -> None:
+        if result.error:
+            raise result.error
+        self._connection.send(
+            protocol.Stored(
+                name=result.name or entry.name,
+                size=entry.size,
+                hash=entry.extra,
+                result=_RESULTS[result.choice],
+            )
+        )
+        logger.info("%s put %s, %d bytes", self._connection.peer, shown(entry.name), entry.size)
+
+    def abandon(self, message: ranged.Abandon) -> None:
+        """Discard a file that was begun; harmless if it is gone."""
+        if message.id in self._begun:
+            self._discard(message.id)
+        self._connection.send(protocol.Ok())
+
+    def _discard(self, number: str) -> None:
+        staging, assembly = self._begun.pop(number)
+        assembly.discard()
+        staging.__exit__()
+
+    # Down
+
+    def slice(self, message: ranged.Slice) -> None:
+        """Send a piece of a file.
+
+        Raises:
+            FileError: if it cannot be read, or is not the file any more that was meant.
+
+        """
+        pieces.check(message.size)
+        if message.offset + message.size > message.total:
+            raise ProtocolError("a slice must not go beyond the end of the file")
+        names_checked(message.name)
+        file = self._opened(message)
+
+        def read_at(view: memoryview, offset: int) -> None:
+            file.read_at(view, offset)
+            file.check_unchanged()
+
+        pieces.give(
+            self._connection,
+            lambda digest: ranged.Hashed(hash=digest),
+            read_at,
+            (message.offset, message.size),
+            message.hash,
+        )
+
+    def digest(self, message: ranged.DigestOf) -> None:
+        """Name the digest of a whole file.
+
+        Raises:
+            FileError: as ``slice`` does.
+
+        """
+        names_checked(message.name)
+        made = hashing.new(message.hash)
+        file = self._opened(message)
+        view = memoryview(bytearray(min(2 << 20, RANGE_MAX)))
+        for offset in range(0, message.total, len(view)):
+            piece = view[: min(len(view), message.total - offset)]
+            file.read_at(piece, offset)
+            made.update(piece)
+            self._connection.keep_alive()
+        file.check_unchanged()
+        self._connection.send(ranged.Hashed(hash=hashing.text(message.hash, made)))
+
+    def _opened(self, message: ranged.Slice | ranged.DigestOf) -> LargeFile:
+        """Return the file, open; a client asks for many pieces of one after another."""
+        wanted = (message.name, message.total, message.mtime)
+        file = self._file
+        if file is None or (file.entry.name, file.entry.size, file.entry.mtime) != wanted:
+            self._close_file()
+            with self._folder.reading() as reading:
+                file = self._file = reading.large(Entry(message.name, FILE))
+        if (file.entry.size, file.entry.mtime) != wanted[1:]:
+            raise FileError(Code.CHANGED, message.name, "has changed since it was looked at")
+        file.check_unchanged()
+        return file
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
