@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LEAST = 32 << 20  # bytes of a file that is worth it
 LONG = 0.010  # seconds of a round trip from which a link is worth it
-PIECE_MOST = 1 << 20  # bytes
-PIECE_LEAST = 256 << 10
+PIECE_MOST = 512 << 10  # bytes
+PIECE_LEAST = 128 << 10
 _UNSENT_MOST = 128 << 10  # bytes that the kernel holds back; the rest is on its way
 _TCP_INFO_SIZE = 104
 _RTT_AT = 68  # of tcpi_rtt in struct tcp_info of Linux; microseconds, 32 bits

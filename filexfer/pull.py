@@ -6,6 +6,7 @@ This module must not know how the files were found.
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 
 from filexfer import crew, pieces, protocol, ranged, requests
 from filexfer.crew import TRIES, Board, Deal
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 
     Wanted = Sequence[tuple[str, Entry]]  # name on the server, and what it shall be here
 
-UNDER_WAY = 2 << 20  # bytes asked for and not there yet
+FIRST = 1 << 20  # bytes asked for and not there yet, at the beginning and at least
+MOST = 8 << 20
+AHEAD = 0.4  # seconds from asking to having that are aimed at ...
+AHEAD_ROUNDS = 3  # ... and in round trips, if that is longer
 
 
 def pull(
@@ -86,8 +90,10 @@ class _Line:
         self._filler = filler
         self.report = report
         self._algorithm = algorithm
-        self._under_way: deque[Deal] = deque()
+        self._under_way: deque[tuple[Deal, float]] = deque()  # and when they were asked for
         self._bytes = 0
+        self._room = FIRST
+        self._ahead = max(AHEAD, AHEAD_ROUNDS * pieces.round_trip(connection))
         self.digests: dict[int, str] = {}  # of whole files, by number
 
     @property
@@ -96,12 +102,12 @@ class _Line:
 
     @property
     def has_room(self) -> bool:
-        return self._bytes < UNDER_WAY
+        return self._bytes < self._room
 
     def ask_digest(self, number: int) -> None:
         """Ask for the digest of a whole file."""
         name, entry = self.wanted[number]
-        self._under_way.append(Deal(number, 0, 0, ""))
+        self._under_way.append((Deal(number, 0, 0, ""), monotonic()))
         self.connection.send(
             ranged.DigestOf(name=name, total=entry.size, mtime=entry.mtime, hash=self._algorithm)
         )
@@ -110,7 +116,7 @@ class _Line:
     def add(self, deal: Deal) -> None:
         name, entry = self.wanted[deal.file]
         deal.tries += 1
-        self._under_way.append(deal)
+        self._under_way.append((deal, monotonic()))
         self._bytes += deal.size
         self.connection.send(
             ranged.Slice(
@@ -135,15 +141,27 @@ class _Line:
     def _take(self, message: object) -> None:
         if not self._under_way or not isinstance(message, ranged.Hashed | protocol.Error):
             raise ProtocolError("an answer came that does not fit", Code.OUT_OF_ORDER)
-        deal = self._under_way.popleft()
+        deal, asked = self._under_way.popleft()
         self._bytes -= deal.size
         if isinstance(message, protocol.Error):
             name = self.wanted[deal.file][0]
             self.board.failed(deal, requests.failure(message, name))
         elif deal.size:
             self._take_piece(deal, message.hash)
+            self._adapt(deal.size, monotonic() - asked)
         else:
             self.digests[deal.file] = message.hash
+
+    def _adapt(self, size: int, seconds: float) -> None:
+        """Ask for more at a time if a piece came soon, for less if it did not.
+
+        So a fast connection is never idle, and a slow one does not keep pieces that others could
+        have sooner.
+        """
+        if seconds < self._ahead:
+            self._room = min(MOST, self._room + size)
+        else:
+            self._room = max(FIRST, self._room - size)
 
     def _take_piece(self, deal: Deal, digest: str) -> None:
         name, entry = self.wanted[deal.file]
