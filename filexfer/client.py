@@ -12,7 +12,6 @@ from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
 from filexfer.dial import Door, pause_before
 from filexfer.errors import (
-    Code,
     ConnectionLost,
     FileError,
     FilexferError,
@@ -25,7 +24,6 @@ from filexfer.landing import Download, Upload
 from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.sources import Source
-from filexfer.storage.folder import Folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.entry import Entry
+    from filexfer.storage.folder import Folder
 
     T = TypeVar("T")
 
@@ -153,7 +152,12 @@ class Client:
             def once(connection: Connection) -> None:
                 for error in missing:
                     report.fail(error)
-                upload.put(self._door, connection, found, options, report)
+                if options.jobs == 1:
+                    upload.put(connection, found, options, report)
+                else:
+                    from filexfer import shared_upload  # noqa: PLC0415 - as above
+
+                    shared_upload.put(self._door, connection, found, options, report)
 
             def lost() -> bool:
                 for source in found:
@@ -210,15 +214,12 @@ class Client:
         report.destination = mapping.landed
 
         def once(connection: Connection) -> None:
-            for name in mapping.missing:
-                text = "no such file or folder on the server"
-                report.fail(FileError(Code.NOT_FOUND, name, text))
-            if mapping.targets:
-                with Folder(mapping.root or ".", make=True) as folder:
-                    there = [found[name] for name in mapping.targets]
-                    download.get(
-                        self._door, connection, folder, mapping.targets, how, report, entries=there
-                    )
+            if how.jobs == 1:
+                download.get(connection, mapping, how, report)
+            else:
+                from filexfer import shared_download  # noqa: PLC0415 - as above
+
+                shared_download.get(self._door, connection, mapping, how, report)
 
         self._retrying(once, how, report, lambda: True)
         report.finish()
@@ -254,7 +255,7 @@ class Client:
         report.destination = self.url(name.strip("/"))
         alone = Options(if_exists=options.if_exists, algorithm=options.algorithm)
         self._retrying(
-            lambda connection: upload.put(self._door, connection, [source], alone, report),
+            lambda connection: upload.put(connection, [source], alone, report),
             options,
             report,
             lambda: not stream.was_read,

@@ -1,138 +1,139 @@
-"""Runs one download over one or several connections to the same server.
+"""Runs one download over one connection.
 
-With several, each gets its share of the folders. Folders that several of them fill get their modes
-and times last, when everything in them is there.
-
-This module must not know retries, or how sources and destinations were chosen.
+This module must not know retries, other connections, or how sources and destinations were chosen.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 
-from filexfer import pieces, protocol
-from filexfer.entry import FILE, Entry
+from filexfer import protocol
+from filexfer.errors import Code, FileError
 from filexfer.landing import Placement
-from filexfer.later import Laters
-from filexfer.parallel import together
-from filexfer.pull import pull
 from filexfer.receiver import Receiver
 from filexfer.schema import written_size
+from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Policy
 from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from filexfer.connection import Connection
-    from filexfer.dial import Door
+    from filexfer.landing import Download as Mapping
+    from filexfer.later import Laters
     from filexfer.options import Options
     from filexfer.protocol import Folder as FolderMessage
     from filexfer.report import Report
     from filexfer.storage.contract import Target
-    from filexfer.storage.folder import Folder
     from filexfer.storage.stream import StreamTarget
     from filexfer.timed import Tools
-
-    Parts = tuple[list[tuple[str, str, int, int, int]], list[tuple[str, int, int]]]
 
 _NAMES_BYTES = 60_000  # asked for in one frame, as written
 
 
-def get(
-    door: Door,
-    connection: Connection,
-    folder: Folder,
-    targets: dict[str, str],
-    options: Options,
-    report: Report,
-    *,
-    entries: Collection[Entry | None] = (None,),
-) -> None:
-    """Receive what has the names in *targets* into *folder*, under the local names there.
-
-    Args:
-        door: Opens further connections.
-        connection: The one that is open.
-        folder: Where it goes.
-        targets: Names on the server, and the local ones.
-        options: How.
-        report: Is brought up to date.
-        entries: What these names are on the server, as far as it is known.
+def get(connection: Connection, mapping: Mapping, options: Options, report: Report) -> None:
+    """Receive what the mapping says, to where it says.
 
     Raises:
-        NetworkError, RefusedError: if a connection fails; files that fail are in the report.
+        NetworkError, RefusedError: if the connection fails; files that fail are in the report.
         IntegrityError: if the server sends what was not asked for.
+        LocalError: if the destination cannot be used.
 
     """
-    policy = Policy(options.if_exists, checksum=options.checksum)
-    fresh = all(local and folder.find(local) is None for local in targets.values())
-    shared: dict[str, FolderMessage] = {}  # the first share has them all
-    least = pieces.LEAST if pieces.are_worth_it(connection, options) else 0
-
-    def receive(each: Connection, share: int, shares: int, report: Report) -> Parts:
-        laters = Laters(least)
-        for names in _in_frames(targets):
-            each.send(
-                protocol.Get(
-                    names=names,
-                    hash=options.algorithm,
-                    fresh=fresh,
-                    share=share,
-                    shares=shares,
-                    by_range=least,
-                )
-            )
-            with _receiver(each, folder, policy, options, report, targets) as receiver:
-                receiver.later = laters if least else None
-                if not share:
-                    receiver.shared_folders = shared
-                receiver.run()
-        return laters.parts()
-
-    shares = options.jobs or 1
-    if shares == 1:
-        receive(connection, 0, 1, report)
-        return
-    if least and all(entry and _is_large(entry) for entry in entries):
-        done = {0: receive(connection, 0, 1, report)}
-    else:
-        done = together(door, connection, report, shares, receive)
-    wanted: list[tuple[str, Entry]] = []
-    for files, folders in done.values():
-        for name, local, size, mtime, mode in files:
-            wanted.append((name, Entry(local, FILE, size, mtime, mode)))
-        for name, mtime, mode in folders:
-            shared.setdefault(name, protocol.Folder(name=name, mtime=mtime, mode=mode))
-    if wanted:
-        pull(door, connection, folder, wanted, options, report)
-    with _receiver(connection, folder, policy, options, report, targets) as receiver:
-        receiver.finish_folders(shared.values())
+    with begun(mapping, options, report) as download:
+        if download:
+            download.run(connection, report)
 
 
 @contextmanager
-def _receiver(
-    connection: Connection,
-    folder: Folder,
-    policy: Policy,
-    options: Options,
-    report: Report,
-    targets: dict[str, str],
-) -> Iterator[Receiver]:
-    """Return what receives one exchange into the folder."""
-    place = Placement(targets)
-    if not report.stats:
-        with Staging(folder, policy, options.durability) as staging:
-            yield Receiver(connection, staging, report, place, options.algorithm)
+def begun(mapping: Mapping, options: Options, report: Report) -> Iterator[Download | None]:
+    """Report what is missing, and open the destination for the rest, if there is any."""
+    for name in mapping.missing:
+        report.fail(FileError(Code.NOT_FOUND, name, "no such file or folder on the server"))
+    if not mapping.targets:
+        yield None
         return
-    from filexfer import timed  # noqa: PLC0415 - only for who asked for it
+    with Folder(mapping.root or ".", make=True) as folder:
+        yield Download(folder, mapping.targets, options)
 
-    with (
-        timed.exchange(connection, report.stats) as tools,
-        tools.staging(folder, policy, options.durability) as staging,
-    ):
-        yield _measured(tools, connection, staging, report, place, options.algorithm)
+
+class Download:
+    """One download, or a share of one for each connection.
+
+    Args:
+        folder: Where it goes.
+        targets: Names on the server, and the local ones.
+        options: How.
+
+    """
+
+    def __init__(self, folder: Folder, targets: dict[str, str], options: Options) -> None:
+        self.folder = folder
+        self._targets = targets
+        self._options = options
+        self._policy = Policy(options.if_exists, checksum=options.checksum)
+        self._fresh = all(local and folder.find(local) is None for local in targets.values())
+
+    def run(
+        self,
+        connection: Connection,
+        report: Report,
+        share: int = 0,
+        shares: int = 1,
+        *,
+        laters: Laters | None = None,
+        shared: dict[str, FolderMessage] | None = None,
+    ) -> None:
+        """Receive one share.
+
+        Args:
+            connection: Where from.
+            report: Is brought up to date.
+            share: Its number.
+            shares: How many there are.
+            laters: Takes large files, which are only named then.
+            shared: Takes the folders that other connections fill too, to be finished last.
+
+        """
+        for names in _in_frames(self._targets):
+            connection.send(
+                protocol.Get(
+                    names=names,
+                    hash=self._options.algorithm,
+                    fresh=self._fresh,
+                    share=share,
+                    shares=shares,
+                    by_range=laters.least if laters else 0,
+                )
+            )
+            with self._receiver(connection, report) as receiver:
+                receiver.later = laters
+                receiver.shared_folders = shared
+                receiver.run()
+
+    def finish_folders(
+        self, connection: Connection, report: Report, folders: Iterable[FolderMessage]
+    ) -> None:
+        """Give the folders that several connections filled their modes and times."""
+        with self._receiver(connection, report) as receiver:
+            receiver.finish_folders(folders)
+
+    @contextmanager
+    def _receiver(self, connection: Connection, report: Report) -> Iterator[Receiver]:
+        place, options = Placement(self._targets), self._options
+        if not report.stats:
+            with Staging(self.folder, self._policy, options.durability) as staging:
+                yield Receiver(connection, staging, report, place, options.algorithm)
+            return
+        from filexfer import timed  # noqa: PLC0415 - only for who asked for it
+
+        with (
+            timed.exchange(connection, report.stats) as tools,
+            tools.staging(self.folder, self._policy, options.durability) as staging,
+        ):
+            yield _measured(tools, connection, staging, report, place, options.algorithm)
 
 
 def _measured(
@@ -152,10 +153,6 @@ def _measured(
         hashes=tools,
         publisher=tools.publisher,
     )
-
-
-def _is_large(entry: Entry) -> bool:
-    return entry.type == FILE and entry.size >= pieces.LEAST
 
 
 def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:

@@ -93,6 +93,7 @@ class Download:
     Attributes:
         root: The local folder that everything goes into.
         targets: From each name on the server to its name in *root*.
+        entries: What these are on the server.
         missing: The names that are not there.
         landed: Where it lands, for people.
 
@@ -109,6 +110,7 @@ class Download:
         self.targets = {
             name: only or last_part(written) for name, written in plain.items() if found[name]
         }
+        self.entries = [entry for name in self.targets if (entry := found[name])]
         self.missing = [name for name in plain if not found[name]]
         landed = local
         if into and len(names) == 1:

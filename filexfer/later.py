@@ -22,6 +22,7 @@ class Laters:
             sender begins each by itself.
 
     Attributes:
+        least: The same.
         files: By their names on the wire; the entries have the names here.
         folders: Time and mode of the folders that they lie in, by their names on the wire; to be
             set again at last. None where that is not known.
@@ -29,7 +30,7 @@ class Laters:
     """
 
     def __init__(self, least: int) -> None:
-        self._least = least
+        self.least = least
         self.files: dict[str, Entry] = {}
         self.folders: dict[str, tuple[int, int] | None] = {}
 
@@ -45,8 +46,8 @@ class Laters:
             ProtocolError: if it had to be sent.
 
         """
-        if self._least:
-            if message.size < self._least or message.name in self.files:
+        if self.least:
+            if message.size < self.least or message.name in self.files:
                 raise ProtocolError("a file was only named that must be sent", Code.OUT_OF_ORDER)
             entry = Entry(name, FILE, message.size, message.mtime, message.mode)
             self.files[message.name] = entry

@@ -14,7 +14,7 @@ from conftest import SECONDS, Raw, Served, framed, leftovers, tree_state
 from test_retry import DOWN, UP, Proxy
 from test_transfer import SECOND, TIME, Route, counts, failures, lay
 
-from filexfer import Client, Report, pieces, ranges, upload
+from filexfer import Client, Report, pieces, ranges, shared_upload
 from filexfer.errors import Code
 from filexfer.hashing import digest_of
 from filexfer.ranged import RANGE_MAX
@@ -115,7 +115,7 @@ def test_a_tree(
     little: int,
 ) -> None:
     """Large files and small ones arrive as they are, with their folders; and once."""
-    monkeypatch.setattr(upload, "LITTLE_COUNT", little)
+    monkeypatch.setattr(shared_upload, "LITTLE_COUNT", little)
     count = lay_tree(route.source / "tree")
     report = send(route, "tree", jobs=jobs, durability=durability)
     assert failures(report) == {}
