@@ -209,8 +209,9 @@ class Client:
         found, files = self._request(
             lambda each: requests.look(each, plain, jobs.least_files(how, self._door)), how
         )
-        how = jobs.settled(how, self._door, files)
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
+        places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
+        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         report.destination = mapping.landed
 
         def once(connection: Connection) -> None:

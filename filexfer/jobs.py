@@ -2,8 +2,9 @@
 
 On a long way one connection cannot fill the line: every lost packet halves its rate, which then
 grows by a packet a round trip; eight reach two to three times as much. Near by, the processors are
-the limit: each connection keeps one busy at either end, and a machine that is both ends needs two
-for each. Few files are over before a second connection helps.
+the limit: each connection keeps one busy at either end, and a machine that is both ends has less
+for each. Few files are over before a second connection helps; and where the destination exists,
+most is there already, and one connection is as fast at finding that out.
 
 This module must not know what the work is.
 """
@@ -11,12 +12,13 @@ This module must not know what the work is.
 from __future__ import annotations
 
 import os
+import threading
 
 from filexfer.sources import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from filexfer.dial import Door
     from filexfer.options import Options
@@ -37,22 +39,36 @@ def least_files(options: Options, door: Door) -> int:
     return FILES_FAR if door.round_trip >= LONG else FILES_NEAR
 
 
-def settled(options: Options, door: Door, files: int) -> Options:
-    """Return the options with a number of connections for so many files, as ``count`` counts."""
+def settled(options: Options, door: Door, files: int, *, is_fresh: bool) -> Options:
+    """Return the options with a number of connections.
+
+    Args:
+        options: If they have one already, it stays.
+        door: To the server; was opened before.
+        files: How many there are to be moved, as ``count`` counts.
+        is_fresh: Whether nothing of them is there yet.
+
+    """
     if options.jobs is not None:
         return options
     least = least_files(options, door)
-    return options.with_jobs(_most(door) if least and files >= least else 1)
+    is_worth_it = least and files >= least and (is_fresh or door.round_trip >= LONG)
+    return options.with_jobs(_most(door) if is_worth_it else 1)
 
 
-def settled_for(sources: Iterable[Source], options: Options, door: Door) -> Options:
+def settled_for(sources: Sequence[Source], options: Options, door: Door) -> Options:
     """Return the same for what is to be sent."""
     least = least_files(options, door)
     files = 0
     for source in sources:
         if files < least:
             files += count(source, least - files)
-    return settled(options, door, files)
+    return settled(options, door, files, is_fresh=any(source.fresh for source in sources))
+
+
+def may_fork() -> bool:
+    """Tell whether this process may be forked: nothing else runs in it."""
+    return threading.active_count() == 1
 
 
 def near(cores: int, *, is_own: bool) -> int:
@@ -63,7 +79,7 @@ def near(cores: int, *, is_own: bool) -> int:
         is_own: Whether the server runs on it as well.
 
     """
-    return max(1, min(MOST_NEAR, cores // 2 if is_own else cores))
+    return min(MOST_NEAR, cores, max(2, cores // 2) if is_own else cores)
 
 
 def _most(door: Door) -> int:
@@ -72,9 +88,4 @@ def _most(door: Door) -> int:
     if door.round_trip >= LONG:
         return MOST_FAR
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = near(cores or 1, is_own=door.is_own)
-    if most > 1:
-        from filexfer.parallel import may_fork  # noqa: PLC0415 - most commands do not need it
-
-        most = most if may_fork() else 1
-    return most
+    return near(cores or 1, is_own=door.is_own) if may_fork() else 1

@@ -22,6 +22,7 @@ from time import monotonic
 
 from filexfer import errors
 from filexfer.errors import ConnectionLost, FilexferError
+from filexfer.jobs import may_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +40,6 @@ _LOOK_EVERY = 1.0  # seconds between two looks at what must go on while nothing 
 _SIZE = struct.Struct("!I")  # before each report
 _PIECE = 1 << 16
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
-
-
-def may_fork() -> bool:
-    """Tell whether this process may be forked: nothing else runs in it."""
-    return threading.active_count() == 1
 
 
 def together(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import tcp_pair
 
-from filexfer import FileError, Options, jobs, parallel, sources
+from filexfer import FileError, Options, jobs, sources
 from filexfer.budget import Limit
 from filexfer.dial import Door, round_trip
 from filexfer.sources import Source, count
@@ -41,7 +41,7 @@ def files(folder: Path, number: int, size: int = 0) -> Path:
 @pytest.mark.parametrize(
     ("cores", "is_own", "number"),
     [
-        *((1, True, 1), (2, True, 1), (3, True, 1), (4, True, 2), (8, True, 4), (64, True, 4)),
+        *((1, True, 1), (2, True, 2), (3, True, 2), (4, True, 2), (8, True, 4), (64, True, 4)),
         *((1, False, 1), (2, False, 2), (4, False, 4), (64, False, 4)),
     ],
 )
@@ -51,37 +51,42 @@ def test_near_by_the_cores_decide(cores: int, is_own: bool, number: int) -> None
 
 @pytest.mark.parametrize(("number", "wanted"), [(0, 1), (19, 1), (20, 8), (100_000, 8)])
 def test_on_a_long_way_few_files_are_enough(number: int, wanted: int) -> None:
-    assert jobs.settled(Options(), door(FAR), number).jobs == wanted
+    assert jobs.settled(Options(), door(FAR), number, is_fresh=True).jobs == wanted
+
+
+def test_on_a_long_way_it_does_not_matter_what_is_there() -> None:
+    assert jobs.settled(Options(), door(FAR), 20, is_fresh=False).jobs == 8
 
 
 def test_what_was_asked_for_stays() -> None:
     options = Options(jobs=3)
-    assert jobs.settled(options, door(FAR), 10**6) is options
+    assert jobs.settled(options, door(FAR), 10**6, is_fresh=True) is options
     assert jobs.least_files(options, door(FAR)) == 0
 
 
 def test_everything_else_stays() -> None:
     options = Options(if_exists="skip", retries=9)
-    made = jobs.settled(options, door(FAR), 0)
+    made = jobs.settled(options, door(FAR), 0, is_fresh=True)
     assert (made.if_exists, made.retries, made.jobs, options.jobs) == ("skip", 9, 1, None)
 
 
 def test_with_other_threads_one_connection_near_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process with several threads cannot be forked, and threads would not be faster."""
-    monkeypatch.setattr(parallel, "may_fork", lambda: False)
+    monkeypatch.setattr(jobs, "may_fork", lambda: False)
     monkeypatch.setattr(jobs, "near", lambda *_, **__: 3)
-    assert jobs.settled(Options(), door(NEAR), 10**6).jobs == 1
-    monkeypatch.setattr(parallel, "may_fork", lambda: True)
-    assert jobs.settled(Options(), door(NEAR), 10**6).jobs == 3
-    assert jobs.settled(Options(), door(NEAR), 999).jobs == 1
+    assert jobs.settled(Options(), door(NEAR), 10**6, is_fresh=True).jobs == 1
+    monkeypatch.setattr(jobs, "may_fork", lambda: True)
+    assert jobs.settled(Options(), door(NEAR), 10**6, is_fresh=True).jobs == 3
+    assert jobs.settled(Options(), door(NEAR), 999, is_fresh=True).jobs == 1
+    assert jobs.settled(Options(), door(NEAR), 10**6, is_fresh=False).jobs == 1
 
 
 def test_a_low_limit_needs_one_connection() -> None:
     limited = door(FAR)
     limited.limit = Limit(500_000)
-    assert jobs.settled(Options(), limited, 10**6).jobs == 1
+    assert jobs.settled(Options(), limited, 10**6, is_fresh=True).jobs == 1
     limited.limit = Limit(50_000_000)
-    assert jobs.settled(Options(), limited, 10**6).jobs == 8
+    assert jobs.settled(Options(), limited, 10**6, is_fresh=True).jobs == 8
 
 
 def test_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
