@@ -12,7 +12,7 @@ This module must not know what the work is.
 from __future__ import annotations
 
 import os
-import threading
+import sys
 
 from filexfer.sources import count
 
@@ -68,7 +68,8 @@ def settled_for(sources: Sequence[Source], options: Options, door: Door) -> Opti
 
 def may_fork() -> bool:
     """Tell whether this process may be forked: nothing else runs in it."""
-    return threading.active_count() == 1
+    threading = sys.modules.get("threading")  # it takes 0.7 ms to load
+    return threading is None or threading.active_count() == 1
 
 
 def near(cores: int, *, is_own: bool) -> int:

@@ -6,7 +6,7 @@ This module must not know the network; what a peer may do is decided above it.
 from __future__ import annotations
 
 import os
-import threading
+from _thread import allocate_lock  # the whole of threading takes 0.7 ms to load
 
 from filexfer import names
 from filexfer.entry import FOLDER, Entry
@@ -45,7 +45,7 @@ class Folder:
             raise LocalError(f"cannot use the folder {names.shown(self.path)}: {reason}") from error
         self.reservations = Reservations()
         self._swept: set[tuple[int, int]] = set()
-        self._lock = threading.Lock()  # guards _swept
+        self._lock = allocate_lock()  # guards _swept
 
     def __enter__(self) -> Folder:
         return self
