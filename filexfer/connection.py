@@ -102,8 +102,9 @@ class Connection:
 
     def post(self, data: bytes | memoryview) -> None:
         """Queue *data*; it goes out when enough is queued, with ``flush``, or during a wait."""
-        self._queue.append(data)
-        self._queued += len(data)
+        if data:
+            self._queue.append(data)
+            self._queued += len(data)
 
     def send(self, message: Message) -> None:
         """Queue *message*."""
@@ -143,22 +144,20 @@ class Connection:
 
     def _push(self) -> bool:
         """Hand queued bytes to the socket without waiting; False if it has no room."""
-        if len(self._queue) > 1 and self._queued <= 2 * JOIN:
-            self._queue = [b"".join(self._queue)]
-        while self._queue:
-            view = memoryview(self._queue[0])
-            sent = 0
-            while sent < len(view):
-                count = self._transport.send(view[sent:])
-                if not count:
-                    break
-                sent += count
+        queue = self._queue
+        while queue:
+            sent = self._transport.send(queue)
+            if not sent:
+                return False
             self.moved += sent
             self._queued -= sent
-            if sent < len(view):
-                self._queue[0] = view[sent:]
-                return False
-            del self._queue[0]
+            whole = 0
+            while whole < len(queue) and sent >= len(queue[whole]):
+                sent -= len(queue[whole])
+                whole += 1
+            del queue[:whole]
+            if sent:
+                queue[0] = memoryview(queue[0])[sent:]
         return self._transport.push()
 
     # Receiving

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     import ssl
+    from collections.abc import Sequence
 
     from filexfer.budget import Limit
 
@@ -52,13 +53,13 @@ class PacedPlain(Plain):
             self.receive_at = self._limit.incoming.spend(got)
         return got
 
-    def send(self, view: memoryview) -> int:
-        """Take bytes from *view*; 0 if the socket has no room, or no more may be sent yet."""
+    def send(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Take bytes from the first piece; 0 if the socket has no room, or no more may go yet."""
         if self._is_lifted:
-            return super().send(view)
+            return super().send(pieces)
         if monotonic() < self.send_at:
             return 0
-        sent = super().send(view[: self._limit.piece])
+        sent = super().send([memoryview(pieces[0])[: self._limit.piece]])
         if sent:
             self.send_at = self._limit.outgoing.spend(sent)
         return sent

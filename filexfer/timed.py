@@ -330,16 +330,14 @@ def _timed(stats: Stats, phase: str, call: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _giving(
-    stats: Stats, phase: str, call: Callable[[memoryview], int]
-) -> Callable[[memoryview], int]:
+def _giving(stats: Stats, phase: str, call: Callable[[T], int]) -> Callable[[T], int]:
     """Return *call*, measured; it returns how many bytes it moved, if that is above 0."""
     switch, sizes = stats.switch, stats.bytes
 
-    def run(view: memoryview) -> int:
+    def run(what: T) -> int:
         before = switch(phase)
         try:
-            moved = call(view)
+            moved = call(what)
         finally:
             switch(before)
         if moved > 0:

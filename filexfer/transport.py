@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     class Transport(Protocol):
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         def receive_into(self, view: memoryview) -> int:
             """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
 
-        def send(self, view: memoryview) -> int:
-            """Take bytes from *view*; 0 if the socket has no room."""
+        def send(self, pieces: Sequence[bytes | memoryview]) -> int:
+            """Take bytes from the beginning of *pieces*; 0 if the socket has no room."""
 
         def push(self) -> bool:
             """Hand waiting bytes to the socket; True if none are left."""
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 BLOCKED = -1
+_PIECES_MAX = 1024  # IOV_MAX of Linux and macOS
 _TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a time
 
 
@@ -49,7 +50,7 @@ class Plain:
 
     def __init__(self, sock: socket.socket) -> None:
         self._receive = sock.recv_into
-        self._send = sock.send
+        self._send = sock.sendmsg  # gathers, which spares a copy
 
     def receive_into(self, view: memoryview) -> int:
         """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
@@ -60,10 +61,10 @@ class Plain:
         except OSError as error:
             raise _lost(error) from error
 
-    def send(self, view: memoryview) -> int:
-        """Take bytes from *view*; 0 if the socket has no room."""
+    def send(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Take bytes from the beginning of *pieces*; 0 if the socket has no room."""
         try:
-            return self._send(view)
+            return self._send(pieces[:_PIECES_MAX])
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -132,12 +133,15 @@ class Tls:
                 raise _tls_failed(error) from error
         return got
 
-    def send(self, view: memoryview) -> int:
-        """Take bytes from *view*; 0 if the socket has no room."""
-        if not self.push() or not view:
+    def send(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Take bytes from the beginning of *pieces*; 0 if the socket has no room."""
+        if not self.push():
             return 0
+        first = memoryview(pieces[0])
+        if len(first) < _TLS_PIECE and len(pieces) > 1:
+            first = memoryview(b"".join(pieces[:_PIECES_MAX]))
         try:
-            taken = self._object.write(view[:_TLS_PIECE])
+            taken = self._object.write(first[:_TLS_PIECE])
         except self._ssl.SSLError as error:
             raise _tls_failed(error) from error
         self.push()
@@ -150,7 +154,7 @@ class Tls:
                 if not self._outgoing.pending:
                     return True
                 self._waiting = memoryview(self._outgoing.read())
-            sent = self._plain.send(self._waiting)
+            sent = self._plain.send([self._waiting])
             if not sent:
                 return False
             self._waiting = self._waiting[sent:]
