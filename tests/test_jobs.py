@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from conftest import Served
 
-FAR, NEAR = 0.05, 0.0005  # seconds
+FARTHER, FAR, NEAR = 0.05, 0.049, 0.0005  # seconds
 
 
 def door(seconds: float, *, is_own: bool = False) -> Door:
@@ -52,6 +52,10 @@ def test_near_by_the_cores_decide(cores: int, is_own: bool, number: int) -> None
 @pytest.mark.parametrize(("number", "wanted"), [(0, 1), (19, 1), (20, 8), (100_000, 8)])
 def test_on_a_long_way_few_files_are_enough(number: int, wanted: int) -> None:
     assert jobs.settled(Options(), door(FAR), number, is_fresh=True).jobs == wanted
+
+
+def test_on_a_longer_way_more_pay() -> None:
+    assert jobs.settled(Options(), door(FARTHER), 20, is_fresh=True).jobs == 16
 
 
 def test_on_a_long_way_it_does_not_matter_what_is_there() -> None:
