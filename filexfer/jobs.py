@@ -1,10 +1,10 @@
 """How many connections share the work of one command, where nobody has said so.
 
 On a long way one connection cannot fill the line: every lost packet halves its rate, which then
-grows by a packet a round trip; eight or sixteen reach two to three times as much. Near by, the processors are
-the limit: each connection keeps one busy at either end, and a machine that is both ends has less
-for each. Few files are over before a second connection helps; and where the destination exists,
-most is there already, and one connection is as fast at finding that out.
+grows by a packet a round trip; eight or sixteen reach two to three times as much. Near by, the
+processors are the limit: each connection keeps one busy at either end, and a machine that is both
+ends has less for each. Few files are over before a second connection helps; and where the
+destination exists, most is there already, and one connection is as fast at finding that out.
 
 This module must not know what the work is.
 """
