@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from filexfer.storage.contract import Readable, Reader
 
 LARGE = 32 << 20  # bytes of a file
+LARGE_WEIGHT = 20  # files that it counts as
 _DEPTH = 3  # folders below a source at which shares are told apart
 
 
@@ -119,14 +120,15 @@ def walk(
 def count(source: Source, most: int) -> int:
     """Return how many files there are in the source, or *most* if there are more.
 
-    A large file is as much work as *most* small ones. What cannot be read does not count.
+    A large file counts as several: on a long way one of them is worth several connections, near
+    by it is not. What cannot be read does not count.
     """
     reader = source.storage.reading()
     files = 0
     try:
         for entry in reader.walk(source.name, lambda _: None):
             if entry.type == FILE:
-                files += most if entry.size >= LARGE else 1
+                files += LARGE_WEIGHT if entry.size >= LARGE else 1
             if files >= most:
                 return most
     except FileError:
