@@ -40,7 +40,8 @@ _OVERLOAD = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # Of one connection only; accept(2) of Linux passes on what happened to it.
 _OF_ONE = {errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 _OVERLOAD_PAUSE = 0.1  # seconds
-_BUSY_PAUSE = 0.001  # seconds
+_PAUSE = 0.005  # seconds, longer than the system takes to let another worker run
+_FEW = 8  # sessions; with more, they fall evenly to the workers by themselves
 
 logger = logging.getLogger("filexfer")
 
@@ -202,8 +203,8 @@ class Server:
             session.abort()
 
     def _accept(self) -> None:
-        if self._has_siblings and self._sessions:
-            sleep(_BUSY_PAUSE)  # another worker that has nothing to do is faster then
+        if self._has_siblings and 0 < len(self._sessions) < _FEW:
+            sleep(_PAUSE)  # another worker that has nothing to do is faster then
         try:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
