@@ -19,6 +19,7 @@ from collections import deque
 from time import monotonic
 
 from filexfer.errors import FileError, TimedOut
+from filexfer.protocol import Alive, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from filexfer.connection import Connection
     from filexfer.report import Report
+    from filexfer.schema import Message
 
     class Line(Protocol):
         """One connection that moves pieces."""
@@ -244,6 +246,16 @@ def work(
             elif monotonic() - since > connection.timeout:
                 raise TimedOut(f"nothing moved for {connection.timeout:g} seconds")
         report.progress()
+
+
+def collect(connection: Connection, take: Callable[[Message], None]) -> bool:
+    """Hand every answer that has come to *take*, without waiting; False if there was none."""
+    any_came = False
+    while message := connection.message(State.ANSWERING):
+        any_came = True
+        if type(message) is not Alive:
+            take(message)
+    return any_came
 
 
 def settle(connection: Connection, board: Board, line: Line, report: Report) -> None:

@@ -13,9 +13,9 @@ import sys
 
 from filexfer import __version__, protocol
 from filexfer.address import is_loopback
-from filexfer.connection import Connection
 from filexfer.errors import Code, ConnectionLost, NetworkError, ProtocolError, TimedOut, TrustError
 from filexfer.names import shown
+from filexfer.paced import connected
 from filexfer.protocol import State
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import ssl
 
     from filexfer.budget import Limit
+    from filexfer.connection import Connection
 
 FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
 LONGEST_PAUSE = 30.0
@@ -137,7 +138,9 @@ class Door:
             )
         if self._congestion is not None:
             self._choose(sock, self._congestion)
-        connection = self._connected(sock)
+        connection = connected(
+            sock, self.limit, timeout=self.timeout, tls=self.tls, hostname=self.host
+        )
         try:
             connection.handshake()
         except BaseException:
@@ -148,15 +151,6 @@ class Door:
         connection.send(protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}"))
         connection.greeting = lambda: self._take_welcome(connection)
         return connection
-
-    def _connected(self, sock: socket.socket) -> Connection:
-        if self.limit is None:
-            return Connection(sock, timeout=self.timeout, tls=self.tls, hostname=self.host)
-        from filexfer.paced import PacedConnection  # noqa: PLC0415 - only for who asked for it
-
-        return PacedConnection(
-            sock, self.limit, timeout=self.timeout, tls=self.tls, hostname=self.host
-        )
 
     def _take_welcome(self, connection: Connection) -> bool:
         """Take the server's greeting, and return whether it was there."""

@@ -7,35 +7,33 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 
-from filexfer import hashing
+from filexfer import hashing, jobs
 from filexfer.buffers import borrowed
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.ranged import RANGE_MAX
+from filexfer.sources import LARGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.connection import Connection
+    from filexfer.dial import Door
     from filexfer.options import Options
     from filexfer.schema import Message
 
-LEAST = 32 << 20  # bytes of a file that is worth it
-LONG = 0.010  # seconds of a round trip from which a link is worth it
+LEAST = LARGE  # bytes of a file that is worth it
 PIECE_MOST = 512 << 10  # bytes
 PIECE_LEAST = 128 << 10
 _UNSENT_MOST = 128 << 10  # bytes that the kernel holds back; the rest is on its way
-_TCP_INFO_SIZE = 104
-_RTT_AT = 68  # of tcpi_rtt in struct tcp_info of Linux; microseconds, 32 bits
 
 
-def are_worth_it(connection: Connection, options: Options) -> bool:
+def are_worth_it(door: Door, options: Options) -> bool:
     """Tell whether large files shall move in pieces over several connections."""
     if options.jobs == 1 or options.pieces is False:
         return False
-    return options.pieces or round_trip(connection) >= LONG
+    return options.pieces or door.round_trip >= jobs.LONG
 
 
 def cut(size: int, connections: int) -> Iterator[tuple[int, int]]:
@@ -145,16 +143,6 @@ def take(
 
 
 # The link
-
-
-def round_trip(connection: Connection) -> float:
-    """Return the seconds of a round trip as the kernel measured it; 0.0 if it does not say."""
-    with _socket(connection) as sock:
-        try:
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-        except (AttributeError, OSError):  # another system, or no TCP
-            return 0.0
-    return int.from_bytes(info[_RTT_AT : _RTT_AT + 4], sys.byteorder) / 1e6
 
 
 def hold_little(connection: Connection) -> None:

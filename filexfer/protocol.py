@@ -188,8 +188,8 @@ class Put(Message, kind="put"):
 class Get(Message, kind="get"):
     """Client: send these files and folders, with questions unless *fresh*.
 
-    With *shares* above 1 only the files of the share numbered *share* (from 0) are sent. Above 0,
-    *by_range* is the size from which files without holes are only named.
+    With *shares* above 1 only what lies in folders of the share numbered *share* (from 0) is sent.
+    Above 0, *by_range* is the size from which files without holes are only named.
     """
 
     names: list[Name]

@@ -9,10 +9,9 @@ from collections import deque
 from time import monotonic
 
 from filexfer import crew, pieces, protocol, ranged, requests
-from filexfer.crew import TRIES, Board, Deal
+from filexfer.crew import TRIES, Board, Deal, collect
 from filexfer.errors import Code, FileError, FilexferError, ProtocolError
 from filexfer.parallel import at_once
-from filexfer.protocol import State
 from filexfer.storage.assembly import Assembly, Filler
 from filexfer.storage.policy import Choice, Policy
 from filexfer.storage.publishing import Publisher
@@ -59,6 +58,7 @@ def pull(
         def work(each: Connection, share: int, _: int, report: Report) -> None:
             with Filler(folder.fd) as filler:
                 line = _Line(each, board, wanted, filler, report, options.algorithm)
+                line.look_ahead(door.round_trip)
                 if share:
                     board.join(each)
                     crew.work(each, board, line, report)
@@ -93,8 +93,12 @@ class _Line:
         self._under_way: deque[tuple[Deal, float]] = deque()  # and when they were asked for
         self._bytes = 0
         self._room = FIRST
-        self._ahead = max(AHEAD, AHEAD_ROUNDS * pieces.round_trip(connection))
+        self._ahead = AHEAD
         self.digests: dict[int, str] = {}  # of whole files, by number
+
+    def look_ahead(self, round_trip: float) -> None:
+        """Ask for so much that it comes for longer than a round trip, which takes these seconds."""
+        self._ahead = max(AHEAD, AHEAD_ROUNDS * round_trip)
 
     @property
     def is_idle(self) -> bool:
@@ -131,12 +135,7 @@ class _Line:
         self.connection.flush()
 
     def collect(self) -> bool:
-        any_came = False
-        while message := self.connection.message(State.ANSWERING):
-            any_came = True
-            if type(message) is not protocol.Alive:
-                self._take(message)
-        return any_came
+        return collect(self.connection, self._take)
 
     def _take(self, message: object) -> None:
         if not self._under_way or not isinstance(message, ranged.Hashed | protocol.Error):

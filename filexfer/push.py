@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections import deque
 
 from filexfer import crew, hashing, pieces, protocol, ranged, requests
-from filexfer.crew import ID_MAX, TRIES, Board, Deal
+from filexfer.crew import ID_MAX, TRIES, Board, Deal, collect
 from filexfer.entry import FILE, Entry
 from filexfer.errors import Code, ConnectionLost, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.parallel import at_once
-from filexfer.protocol import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,12 +141,7 @@ class _Line:
             self.report.moved += deal.size
 
     def collect(self) -> bool:
-        any_came = False
-        while message := self.connection.message(State.ANSWERING):
-            any_came = True
-            if type(message) is not protocol.Alive:
-                self._take(message)
-        return any_came
+        return collect(self.connection, self._take)
 
     def _take(self, message: object) -> None:
         if not self._under_way or not isinstance(message, protocol.Ok | protocol.Error):

@@ -51,7 +51,7 @@ def get(
     with begun(mapping, options, report) as download:
         if not download:
             return
-        least = pieces.LEAST if pieces.are_worth_it(connection, options) else 0
+        least = pieces.LEAST if pieces.are_worth_it(door, options) else 0
         shared: dict[str, Folder] = {}  # the first share has them all
 
         def work(each: Connection, share: int, shares: int, report: Report) -> Parts:

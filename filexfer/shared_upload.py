@@ -47,7 +47,7 @@ def put(
 
     """
     shared: list[Offer] = []  # folders that several connections fill; the first share has them all
-    in_pieces = pieces.are_worth_it(connection, options)
+    in_pieces = pieces.are_worth_it(door, options)
     items, walked = _large(sources, report) if in_pieces else ([], sources)
 
     def work(each: Connection, share: int, shares: int, report: Report) -> list[Item]:

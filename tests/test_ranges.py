@@ -14,7 +14,7 @@ from conftest import SECONDS, Raw, Served, framed, leftovers, tree_state
 from test_retry import DOWN, UP, Proxy
 from test_transfer import SECOND, TIME, Route, counts, failures, lay
 
-from filexfer import Client, Report, pieces, ranges, shared_upload
+from filexfer import Client, Report, jobs, pieces, ranges, shared_upload
 from filexfer.errors import Code
 from filexfer.hashing import digest_of
 from filexfer.ranged import RANGE_MAX
@@ -137,7 +137,7 @@ def test_where_it_is_not_worth_it(route: Route, taken: list[int], how: Any) -> N
 
 def test_a_long_link(route: Route, taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel measured decides."""
-    monkeypatch.setattr(pieces, "LONG", 1e-9)
+    monkeypatch.setattr(jobs, "LONG", 1e-9)
     lay(route.source / "large", DATA)
     assert counts(send(route, "large", pieces=None)) == {"files": 1, "bytes": len(DATA)}
     assert sum(taken) == len(DATA)

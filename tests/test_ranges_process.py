@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SCRIPT = """
 import sys
-from filexfer import cli, pieces
-pieces.LEAST, pieces.PIECE_MOST, pieces.PIECE_LEAST, pieces.LONG = 65536, 16384, 4096, 0.0
+from filexfer import cli, jobs, pieces
+pieces.LEAST, pieces.PIECE_MOST, pieces.PIECE_LEAST, jobs.LONG = 65536, 16384, 4096, 0.0
 sys.exit(cli.main())
 """
 DATA = random.Random(4).randbytes(1 << 20)
