@@ -25,7 +25,7 @@ from conftest import SECONDS, Raw, Served, both, framed, leftovers, tree_state
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import Options, connection, server, session
+from filexfer import Options, access, connection, server, session
 from filexfer.connection import BUFFER
 from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
 from filexfer.storage import reservations, staging
@@ -1191,7 +1191,7 @@ def test_the_welcome_tells_the_rights(host: Callable[..., Host]) -> None:
     for options in RIGHTS.values():
         it = host(**options)
         assert it.peer().greet()["rights"] == [
-            right for right in session.RIGHTS if right in it.served.server.rights
+            right for right in access.RIGHTS if right in it.served.server.rights
         ]
 
 
