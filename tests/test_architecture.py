@@ -21,7 +21,7 @@ LAYERS = [
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
     "ranged",
-    "address congestion protocol rates transport waiting landing report",
+    "address congestion private protocol rates transport waiting landing report",
     "storage.policy storage.directories",
     "budget codec options sources storage.reading storage.staged",
     "connection",
