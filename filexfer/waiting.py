@@ -6,6 +6,7 @@ This module must not know what is said on the socket.
 from __future__ import annotations
 
 import select
+from math import inf
 from time import monotonic
 
 from filexfer.errors import TimedOut
@@ -66,9 +67,15 @@ class Waiting:
     Args:
         sock: The socket.
 
+    Attributes:
+        longest: Seconds after which it looks up and goes on waiting. Python runs the handler of a
+            signal only then, if the signal came just before the system began to wait, or to
+            another thread.
+
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.longest = inf
         self._sock = sock
         self._poll = select.poll()
         self._poll.register(sock, 0)
@@ -91,11 +98,13 @@ class Waiting:
         )
         until = monotonic() + seconds
         left = seconds
-        while left >= 0 and (ready := self._poll.poll(left * 1000)):
+        while True:
+            ready = self._poll.poll(min(left, self.longest) * 1000)
             calls = [self._watched[fd] for fd, _ in ready if fd in self._watched]
             for call in calls:
                 call()
             if len(calls) < len(ready):
                 return True
             left = until - monotonic()
-        return False
+            if left <= 0:
+                return False
