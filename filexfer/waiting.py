@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_ENDS = getattr(select, "POLLRDHUP", 0)  # Linux only
 HEARD = 20  # times as long may a side take little that says it is busy: with its disk, or paced
 
 
@@ -80,6 +81,15 @@ class Waiting:
         self._poll = select.poll()
         self._poll.register(sock, 0)
         self._watched: dict[int, Callable[[], object]] = {}
+
+    def has_ended(self) -> bool:
+        """Tell whether the other side sends no more, though there may be something to read yet.
+
+        Not every system can tell.
+        """
+        self._poll.modify(self._sock, _ENDS)
+        number = self._sock.fileno()
+        return any(fd == number for fd, _ in self._poll.poll(0))
 
     def watch(self, fd: int, call: Callable[[], object]) -> None:
         """During any wait, call *call* when *fd* can be read or its other end is closed."""
