@@ -130,7 +130,7 @@ class Connection:
                 if not self._push():
                     self._wait_for_room()
         except ConnectionLost as error:
-            self._raise_last_words(error)
+            raise self._last_words(error) from None
 
     def _wait_for_room(self) -> None:
         """Wait until more can be sent or something comes, which is taken in."""
@@ -239,7 +239,7 @@ class Connection:
                 if self._has_output:
                     self._push()
             except ConnectionLost as error:
-                self._raise_last_words(error)
+                raise self._last_words(error) from None
             if self._queued <= QUEUE_MAX and self._take_in():
                 if inside:
                     self._pace.check(self.moved, LEAST_SPAN, LEAST_RATE)
@@ -376,8 +376,8 @@ class Connection:
     def _drop(self) -> None:
         self._start = self._stop = 0
 
-    def _raise_last_words(self, error: ConnectionLost) -> None:
-        """Raise what the peer said before it went, or *error*."""
+    def _last_words(self, error: ConnectionLost) -> FilexferError:
+        """Return what the peer said before it went, or *error* (raising it here makes a cycle)."""
         self.deadline = monotonic() + DRAIN_SECONDS
         while self._has_room():
             try:
@@ -396,5 +396,5 @@ class Connection:
                 with contextlib.suppress(ProtocolError):  # a frame of another kind
                     message = codec.decode(header, protocol.State.CLOSED)
         if type(message) is protocol.Error:
-            raise said(message.code, message.text)
-        raise error from None
+            return said(message.code, message.text)
+        return error
