@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from filexfer.schema import Message
     from filexfer.storage.contract import Item, Target
 
+_LAST = b'"end"}'  # a sender that has said this may close its side, though it need not
 _RESULTS = {
     Choice.TAKE: protocol.STORED,
     Choice.REPLACE: protocol.STORED,
@@ -172,7 +173,7 @@ class Receiver:
             self._publisher.advance()
             self._tell()
             self._report.progress()
-            if self.ends_at_once and connection.waiting.has_ended():
+            if self.ends_at_once and connection.waiting.was_cut(_LAST):
                 raise CutShort("the connection was closed before the end of the exchange")
             connection.fill(self._publisher.patience, inside=connection.has_input)
 

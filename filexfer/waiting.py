@@ -6,6 +6,7 @@ This module must not know what is said on the socket.
 from __future__ import annotations
 
 import select
+import socket
 from math import inf
 from time import monotonic
 
@@ -13,11 +14,11 @@ from filexfer.errors import TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 
 _ENDS = getattr(select, "POLLRDHUP", 0)  # Linux only
+_MOST = 8 << 20  # bytes that the system may hold for a socket
 HEARD = 20  # times as long may a side take little that says it is busy: with its disk, or paced
 
 
@@ -82,14 +83,19 @@ class Waiting:
         self._poll.register(sock, 0)
         self._watched: dict[int, Callable[[], object]] = {}
 
-    def has_ended(self) -> bool:
-        """Tell whether the other side sends no more, though there may be something to read yet.
+    def was_cut(self, last: bytes) -> bool:
+        """Tell whether the other side sends no more, and what is still to be read has no *last*.
 
-        Not every system can tell.
+        Not every system can tell so early.
         """
         self._poll.modify(self._sock, _ENDS)
         number = self._sock.fileno()
-        return any(fd == number for fd, _ in self._poll.poll(0))
+        if all(fd != number for fd, _ in self._poll.poll(0)):
+            return False
+        try:
+            return not self._sock.recv(_MOST, socket.MSG_PEEK).endswith(last)
+        except OSError:
+            return True
 
     def watch(self, fd: int, call: Callable[[], object]) -> None:
         """During any wait, call *call* when *fd* can be read or its other end is closed."""
