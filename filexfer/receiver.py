@@ -15,12 +15,12 @@ from filexfer import hashing, protocol, ranged
 from filexfer.answers import Answers
 from filexfer.body import LargeBody, mismatch
 from filexfer.entry import FILE, FOLDER, Entry
-from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.errors import Code, CutShort, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
-from filexfer.storage.staged import ARRIVED, Result
+from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result
 from filexfer.storage.staging import entry_of_file, entry_of_link
 
 TYPE_CHECKING = False
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from filexfer.schema import Message
     from filexfer.storage.contract import Item, Target
 
+_LAST = b'"end"}'  # a sender that has said this may close its side, though it need not
 _RESULTS = {
     Choice.TAKE: protocol.STORED,
     Choice.REPLACE: protocol.STORED,
@@ -85,6 +86,7 @@ class Receiver:
         # If set, takes the folders that other connections fill too; the caller finishes them.
         self.shared_folders: dict[str, Folder] | None = None
         self.later: Laters | None = None  # takes what is only named, if that may be
+        self.ends_at_once = False  # when the sender has gone, with what still waits to be read
         self._told_received = self._told_done = 0
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
@@ -111,7 +113,7 @@ class Receiver:
         except BaseException:
             self._connection.may_say_alive = self._exchange = False
             for _, folder in self._open_folders:
-                folder.entry.mode |= 0o700  # a second try is to write in it
+                folder.entry.mode = AS_IT_IS  # a second try writes in it, or has finished it
             self._publish_the_rest()
             raise
         self._tell()
@@ -171,6 +173,8 @@ class Receiver:
             self._publisher.advance()
             self._tell()
             self._report.progress()
+            if self.ends_at_once and connection.waiting.was_cut(_LAST):
+                raise CutShort("the connection was closed before the end of the exchange")
             connection.fill(self._publisher.patience, inside=connection.has_input)
 
     # Items

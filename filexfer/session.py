@@ -275,6 +275,7 @@ class Session:
         with Staging(self._folder, policy, self._durability) as staging:
             receiver = Receiver(self._connection, staging, report)
             receiver.later = Laters(0)
+            receiver.ends_at_once = True  # the client's next try may have come already
             receiver.run()
         logger.info(
             "%s put %d files, %d bytes, %d skipped, %d failed",

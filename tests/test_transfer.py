@@ -1359,6 +1359,8 @@ def test_an_upload_that_is_cut_keeps_what_was_whole(
     for name in ("d/a", "b"):
         peer.frame({"kind": "file", "name": name, "size": 5, "hash": digest})
         peer.send(data)
+    while (peer.reply() or {"count": 3}).get("count") != 3:
+        pass  # until folder and files are known to have come
     peer.frame({"kind": "file", "name": "half", "size": 5, "hash": digest})
     peer.send(data[:3])
     peer.finish()

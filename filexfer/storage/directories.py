@@ -14,13 +14,19 @@ import os
 import stat
 import time
 from collections import OrderedDict
+from contextlib import contextmanager
 
 from filexfer import names
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 OPEN_MAX = 64  # unused folders kept open
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITING = 0o300  # what its owner needs to change what is in a folder
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE = 0.02  # seconds
 
@@ -104,9 +110,10 @@ class Directory:
         """Close it; what is still hidden is removed, if nothing is left in it."""
         lies_in = self.hidden_in or self._left_in
         if lies_in is not None:
+            fd = lies_in.fd if lies_in.hidden_fd < 0 else lies_in.hidden_fd
             try:
-                fd = lies_in.fd if lies_in.hidden_fd < 0 else lies_in.hidden_fd
-                os.rmdir(self._temporary, dir_fd=fd)
+                with time_kept(fd):
+                    os.rmdir(self._temporary, dir_fd=fd)
             except OSError:
                 pass  # the next sweep finds it
             lies_in.users -= 1
@@ -315,6 +322,43 @@ def locate(name: str) -> tuple[str, str]:
         return names.locate(name)
     except names.BadName as error:
         raise FileError(Code.BAD_NAME, name, str(error)) from None
+
+
+@contextmanager
+def time_kept(folder: int) -> Iterator[None]:
+    """Give a folder the time back that it has now: what is removed from it was never seen."""
+    try:
+        before = os.fstat(folder)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        yield
+    finally:
+        try:
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+        except OSError:
+            pass  # the folder is somebody else's, and so is its time
+
+
+def remove_temporary(folder: int, part: str) -> None:
+    """Remove a temporary file, also from a folder that has become read-only meanwhile.
+
+    Raises:
+        OSError: as the system says.
+
+    """
+    try:
+        os.unlink(part, dir_fd=folder)
+    except PermissionError:
+        mode = stat.S_IMODE(os.fstat(folder).st_mode)
+        if mode & _WRITING == _WRITING:
+            raise
+        os.fchmod(folder, mode | _WRITING)
+        try:
+            os.unlink(part, dir_fd=folder)
+        finally:
+            os.fchmod(folder, mode)
 
 
 def remove(folder: int, part: str, *, recursive: bool) -> None:

@@ -18,6 +18,7 @@ from filexfer import names
 from filexfer.entry import LINK
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
+from filexfer.storage.directories import remove_temporary, time_kept
 from filexfer.storage.policy import Choice
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _TRIES = 100  # how often others may replace the target under our hands
 _LOCK_TRIES = 500  # others of us hold a lock for a moment, or while they hash one file
 _LOCK_PAUSE = 0.02  # seconds
+AS_IT_IS = -1  # for the mode of a folder: not to be changed
 
 
 class Result:
@@ -124,12 +126,13 @@ class Staged:
 
     def discard(self) -> None:
         """Remove it; it was not wanted or not good."""
-        self._remove()
+        with time_kept(self._fd):
+            self._remove()
         self.release()
 
     def _remove(self) -> None:
         try:
-            os.unlink(self.temporary, dir_fd=self._fd)
+            remove_temporary(self._fd, self.temporary)
         except OSError:
             pass  # it stays hidden, and the next sweep finds it
 
@@ -259,7 +262,7 @@ class FolderFinish:
             # A folder that cannot be written is made writable first, perhaps by another exchange.
             is_filled = now & 0o777 == mode | 0o700 and mode & 0o500 == 0o500
             may_change = self._may_change_mode or self.folder.made or is_filled
-            if may_change and now & 0o777 != mode:
+            if may_change and self.entry.mode != AS_IT_IS and now & 0o777 != mode:
                 os.fchmod(fd, now & ~0o777 | mode)  # a shared folder keeps its special bits
             os.utime(fd, ns=(self.entry.mtime, self.entry.mtime))
         except OSError as error:
