@@ -27,7 +27,7 @@ from filexfer.errors import (
 from filexfer.framing import LENGTH
 from filexfer.protocol import FRAME_MAX, PLAIN_MAX
 from filexfer.transport import BLOCKED, Plain, Tls, peer_of
-from filexfer.waiting import Waiting
+from filexfer.waiting import Pace, Waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 BUFFER = PLAIN_MAX + 2 * FRAME_MAX  # bytes taken in at a time
 JOIN = 128 << 10  # queued bytes that are worth a write
 QUEUE_MAX = 1 << 20  # queued bytes above which nothing more is taken in
-LEAST_RATE = 1024  # bytes per second inside a frame or body ...
-LEAST_SPAN = 30.0  # ... over this many seconds
+LEAST_RATE = 1024  # bytes per second inside a frame or body, and of what is sent, ...
+LEAST_SPAN = 30.0  # ... over this many seconds of waiting
 DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 64 << 20
 
@@ -83,6 +83,7 @@ class Connection:
         self.on_input: Callable[[], object] | None = None
         self.greeting: Callable[[], bool] | None = None  # takes the first frame; if it was there
         self.moved = 0  # bytes, both directions; tells progress
+        self._sent = 0  # of these, those that went out
         self._sock = sock
         plain = plain or Plain(sock)
         self._transport: Transport = (
@@ -95,8 +96,8 @@ class Connection:
         self._queue: list[bytes | memoryview] = []
         self._queued = 0
         self._last_post = monotonic()
-        self._waited = 0.0  # seconds spent waiting for the peer, inside a frame or body
-        self._waited_from = 0  # bytes moved when that began
+        self._pace = Pace("sends")
+        self._taking = Pace("takes")
 
     # Sending
 
@@ -120,17 +121,27 @@ class Connection:
 
         Raises:
             ConnectionLost: if the connection breaks; RefusedError and others if the peer said why.
+            TimedOut: if nothing moves for the time-out, or too little is taken for long.
 
         """
         self._last_post = monotonic()
         try:
             while self._has_output:
                 if not self._push():
-                    self._wait(reading=not self._ended and self._has_room(), writing=True)
-                    if self._take_in() and self.on_input:
-                        self.on_input()
+                    self._wait_for_room()
         except ConnectionLost as error:
             self._raise_last_words(error)
+
+    def _wait_for_room(self) -> None:
+        """Wait until more can be sent or something comes, which is taken in."""
+        taking, waited = self._taking, self._pace.waited
+        taking.check(self._sent, LEAST_SPAN, LEAST_RATE)
+        self._wait(reading=not self._ended and self._has_room(), writing=True)
+        taking.waited += self._pace.waited - waited
+        if self._take_in():
+            taking.was_heard = True
+            if self.on_input:
+                self.on_input()
 
     def keep_alive(self) -> None:
         """Tell the peer that this side is busy, if nothing was said for a while."""
@@ -150,6 +161,7 @@ class Connection:
             if not sent:
                 return False
             self.moved += sent
+            self._sent += sent
             self._queued -= sent
             whole = 0
             while whole < len(queue) and sent >= len(queue[whole]):
@@ -230,9 +242,9 @@ class Connection:
                 self._raise_last_words(error)
             if self._queued <= QUEUE_MAX and self._take_in():
                 if inside:
-                    self._check_pace()
+                    self._pace.check(self.moved, LEAST_SPAN, LEAST_RATE)
                 else:
-                    self._waited, self._waited_from = 0.0, self.moved
+                    self._pace.restart(self.moved)
                 return True
             if self._ended and (inside or self.has_input):
                 raise CutShort("the connection was closed in the middle of a frame or body")
@@ -269,7 +281,7 @@ class Connection:
             if got > 0:
                 have += got
                 self.moved += got
-                self._check_pace()
+                self._pace.check(self.moved, LEAST_SPAN, LEAST_RATE)
             elif got == BLOCKED:
                 if self._has_output:
                     self._push()
@@ -315,25 +327,14 @@ class Connection:
         limit = self.timeout
         if self.deadline is not None:
             limit = min(limit, max(0.0, self.deadline - monotonic()))
-        short = seconds is not None and seconds < limit
+        most = limit if seconds is None else min(limit, seconds)
         began = monotonic()
-        ready = self.waiting.wait(
-            reading=reading,
-            writing=writing,
-            seconds=seconds if short and seconds is not None else limit,
-        )
-        self._waited += monotonic() - began
-        if not ready and not short:
+        ready = self.waiting.wait(reading=reading, writing=writing, seconds=most)
+        self._pace.waited += monotonic() - began
+        if not ready and most == limit:
             late = limit < self.timeout
             raise TimedOut("it takes too long" if late else f"nothing moved for {limit:g} seconds")
         return ready
-
-    def _check_pace(self) -> None:
-        """Fail a peer that keeps a frame or body alive with a trickle."""
-        if self._waited >= LEAST_SPAN:
-            if self.moved - self._waited_from < LEAST_RATE * LEAST_SPAN:
-                raise TimedOut(f"the other side sends less than {LEAST_RATE} bytes per second")
-            self._waited, self._waited_from = 0.0, self.moved
 
     # Ending
 

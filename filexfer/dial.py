@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
 LONGEST_PAUSE = 30.0
+LOOK_EVERY = 1.0  # seconds between two looks at signals: a command waits in the main thread
 _TCP_INFO_SIZE = 104
 _RTT_AT = 68
 
@@ -141,6 +142,7 @@ class Door:
         connection = connected(
             sock, self.limit, timeout=self.timeout, tls=self.tls, hostname=self.host
         )
+        connection.waiting.longest = LOOK_EVERY
         try:
             connection.handshake()
         except BaseException:

@@ -173,6 +173,8 @@ def said(code: str, text: str) -> NetworkError | RefusedError | TrustError:
     text = f"the other side says: {shown(text)}"
     if code in (Code.BUSY, Code.SHUTTING_DOWN):
         return ConnectionLost(text)
+    if code == Code.SIZE_MISMATCH:  # we send all that we announce: something on the way cut it
+        return ConnectionLost(text)
     if code == Code.TIMEOUT:
         return TimedOut(text)
     if code == Code.AUTH_FAILED:

@@ -119,11 +119,11 @@ class PacedConnection(Connection):
             return super()._wait(reading=reading, writing=writing, seconds=seconds)
         pause = min(*pauses, self.timeout / 2)  # less than what would be a time-out
         is_short = seconds is not None and seconds < pause
-        waited = self._waited
+        waited = self._pace.waited
         came = super()._wait(
             reading=reading, writing=writing, seconds=seconds if is_short else pause
         )
-        self._waited = waited
+        self._pace.waited = waited
         if came and not (reading or writing):  # that can only be the end
             self._paced.lift()
         return came or not is_short

@@ -119,7 +119,7 @@ class Server:
         self._durability = durability
         self._timeout = timeout
         self._tls = tls
-        self._wake, self._woken = socket.socketpair()
+        self._make_alarm()
         self._lock = threading.Lock()  # guards _sessions
         self._sessions: dict[Session, threading.Thread] = {}
         self._has_siblings = False
@@ -145,7 +145,21 @@ class Server:
         self._has_siblings = True
         self._wake.close()
         self._woken.close()
+        self._make_alarm()
+
+    def _make_alarm(self) -> None:
         self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        self._woken.setblocking(False)
+
+    @property
+    def alarm(self) -> int:
+        """A descriptor for ``signal.set_wakeup_fd``: each byte makes ``serve`` look up.
+
+        Without it a handler may have to wait: for the next client, if its signal comes just when
+        ``serve`` begins to wait.
+        """
+        return self._wake.fileno()
 
     def close_listener(self) -> None:
         """Give up the port; connections that are open go on."""
@@ -166,9 +180,12 @@ class Server:
         self._listener.setblocking(False)
         while not self._stopping:
             ready = {fd for fd, _ in poll.poll()}
-            if watch in ready or self._woken.fileno() in ready:
+            if watch in ready:
                 break
-            self._accept()
+            if self._woken.fileno() in ready:
+                self._woken.recv(1024)
+            if self._listener.fileno() in ready and not self._stopping:
+                self._accept()
         self._stopping = True
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Waits for one socket, and meanwhile takes note of what happens elsewhere.
+"""Waits for one socket, meanwhile takes note of what happens elsewhere, and how long it took.
 
 This module must not know what is said on the socket.
 """
@@ -6,12 +6,59 @@ This module must not know what is said on the socket.
 from __future__ import annotations
 
 import select
+from math import inf
 from time import monotonic
+
+from filexfer.errors import TimedOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+
+
+HEARD = 20  # times as long may a side take little that says it is busy: with its disk, or paced
+
+
+class Pace:
+    """Fails a side that keeps something going with a trickle.
+
+    Only the time counts that it is waited for, not what is done besides.
+
+    Args:
+        does: What it does too slowly, in a word.
+
+    Attributes:
+        waited: Seconds, since it was last found to be fast enough.
+        was_heard: Whether it has said something meanwhile.
+
+    """
+
+    __slots__ = ("_does", "_from", "waited", "was_heard")
+
+    def __init__(self, does: str) -> None:
+        self._does = does
+        self.restart(0)
+
+    def restart(self, moved: int) -> None:
+        """Begin anew, when so many bytes have moved in all."""
+        self.waited, self.was_heard, self._from = 0.0, False, moved
+
+    def check(self, moved: int, span: float, rate: int) -> None:
+        """When it was waited for so many seconds, look how many bytes have moved in all by then.
+
+        A side that has said something meanwhile gets longer, but not for ever.
+
+        Raises:
+            TimedOut: if they are fewer than belong to that time at this rate.
+
+        """
+        if self.was_heard:
+            span *= HEARD
+        if self.waited >= span:
+            if moved - self._from < rate * span:
+                raise TimedOut(f"the other side {self._does} less than {rate} bytes per second")
+            self.restart(moved)
 
 
 class Waiting:
@@ -20,9 +67,15 @@ class Waiting:
     Args:
         sock: The socket.
 
+    Attributes:
+        longest: Seconds after which it looks up and goes on waiting. Python runs the handler of a
+            signal only then, if the signal came just before the system began to wait, or to
+            another thread.
+
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.longest = inf
         self._sock = sock
         self._poll = select.poll()
         self._poll.register(sock, 0)
@@ -45,11 +98,13 @@ class Waiting:
         )
         until = monotonic() + seconds
         left = seconds
-        while left >= 0 and (ready := self._poll.poll(left * 1000)):
+        while True:
+            ready = self._poll.poll(min(left, self.longest) * 1000)
             calls = [self._watched[fd] for fd, _ in ready if fd in self._watched]
             for call in calls:
                 call()
             if len(calls) < len(ready):
                 return True
             left = until - monotonic()
-        return False
+            if left <= 0:
+                return False

@@ -82,7 +82,11 @@ def _serve_here(server: Server, handlers: dict[signal.Signals, Any], watch: int 
     for number, handler in handlers.items():
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_SIGNALS, _AT_ONCE, signal.SIGCHLD})
-    server.serve(watch)
+    signal.set_wakeup_fd(server.alarm, warn_on_full_buffer=False)
+    try:
+        server.serve(watch)
+    finally:
+        signal.set_wakeup_fd(-1)
     server.close(GRACE_SECONDS)
     return 0
 

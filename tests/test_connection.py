@@ -559,6 +559,81 @@ def test_the_least_rate(
     assert 1030 <= clock.now < 1060
 
 
+def taken(peer: Raw, most: int) -> None:
+    """Read what has come, up to so many bytes."""
+    peer.sock.setblocking(False)
+    try:
+        while most and (data := peer.sock.recv(min(most, 1 << 16))):
+            most -= len(data)
+    except BlockingIOError:
+        pass  # that is all
+    peer.sock.setblocking(True)
+
+
+@pytest.mark.parametrize("talks", [False, True])
+def test_the_least_rate_of_what_is_sent(
+    scripted: Callable[..., tuple[Raw, Connection]],
+    monkeypatch: pytest.MonkeyPatch,
+    talks: bool,
+) -> None:
+    """Who takes a few bytes now and then is given up; who says meanwhile that it lives, later."""
+    monkeypatch.setattr(connection_module, "LEAST_RATE", 1 << 20)  # buffers empty in steps
+    peer, connection = scripted()
+    narrow(connection)
+    connection.on_input = lambda: take_all(connection, [])
+    clock = Clock(monkeypatch)
+
+    def trickle() -> None:
+        taken(peer, 1 << 20)
+        if talks:
+            peer.frame({"kind": "alive"})
+
+    clock.script(connection, 7.0, trickle)
+    connection.post(bytes(1 << 30))
+    with pytest.raises(TimedOut, match="takes less than 1048576 bytes per second"):
+        connection.flush()
+    if talks:
+        assert 1600 <= clock.now < 1610
+    else:
+        assert 1030 <= clock.now < 1040
+
+
+def test_it_does_not_matter_how_many_writes_are_taken_slowly(
+    scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be over before the time is up; what they take is added up."""
+    monkeypatch.setattr(connection_module, "LEAST_RATE", 1 << 20)
+    peer, connection = scripted()
+    narrow(connection)
+    clock = Clock(monkeypatch)
+    clock.script(connection, 7.0, lambda: taken(peer, 1 << 20))
+
+    def write() -> None:
+        for _ in range(10_000):
+            connection.post(bytes(10_000))
+            connection.flush()
+
+    with pytest.raises(TimedOut, match="takes less than"):
+        write()
+    assert 1030 <= clock.now < 1040
+
+
+def test_an_honest_slow_reader(
+    scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E8: a little more than the least rate is enough, and waits of other kinds do not count."""
+    monkeypatch.setattr(connection_module, "LEAST_RATE", 3000)
+    peer, connection = scripted(100.0)
+    narrow(connection)
+    clock = Clock(monkeypatch)
+    clock.script(connection, 99.0, lambda: None)
+    assert not connection.fill(90.0)  # nothing was to be sent
+    clock.script(connection, 20.0, lambda: taken(peer, 1 << 20))
+    connection.post(bytes(4 << 20))
+    connection.flush()
+    assert clock.now > 1000 + 90 + connection_module.LEAST_SPAN * 4
+
+
 def test_an_honest_slow_link(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

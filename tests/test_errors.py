@@ -134,7 +134,7 @@ def test_from_os_unknown(error: OSError, text: str) -> None:
         (Code.INTERNAL, errors.ProtocolError),
         (Code.DENIED, errors.RefusedError),
         (Code.NO_SPACE, errors.RefusedError),
-        (Code.SIZE_MISMATCH, errors.RefusedError),
+        (Code.SIZE_MISMATCH, errors.ConnectionLost),
         ("made_up_later", errors.RefusedError),
         ("", errors.RefusedError),
     ],

@@ -121,7 +121,7 @@ def test_own_waits_are_nobodys_fault(pair: Pair) -> None:
     server.post(bytes(5 * PIECE_LEAST))
     server.flush()
     client.body_into(memoryview(bytearray(5 * PIECE_LEAST)))
-    assert client._waited < 0.1
+    assert client._pace.waited < 0.1
     with pytest.raises(TimedOut, match="nothing moved"):
         client.body_into(memoryview(bytearray(5 * PIECE_LEAST)))
 
