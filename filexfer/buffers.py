@@ -1,4 +1,4 @@
-"""Large buffers for large bodies, from a pool that bounds the memory of a process.
+"""Buffers from pools that bound the memory of a process: large ones for large bodies, and others.
 
 This module must not know what is in them.
 """
@@ -48,3 +48,32 @@ def _take() -> bytearray:
             _made += 1
             return bytearray(LARGE)
     return bytearray(SMALL)
+
+
+class Pool:
+    """Buffers of one size; as many as are asked for, of which a few are kept when not in use.
+
+    Args:
+        size: Of each, in bytes.
+        keep: How many unused ones are kept.
+
+    """
+
+    def __init__(self, size: int, keep: int) -> None:
+        self._size = size
+        self._keep = keep
+        self._free: list[bytearray] = []
+        self._lock = allocate_lock()  # guards _free
+
+    def take(self) -> bytearray:
+        """Return a buffer; what is in it is of no use."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return bytearray(self._size)
+
+    def give(self, buffer: bytearray) -> None:
+        """Take back a buffer that nobody uses any more."""
+        with self._lock:
+            if len(self._free) < self._keep:
+                self._free.append(buffer)

@@ -140,7 +140,10 @@ class Session:
             if self.is_ending:
                 return None
             try:
-                connection.fill(inside=connection.has_input)
+                if connection.has_input:
+                    connection.fill(inside=True)
+                else:
+                    connection.rest()
             except TimedOut:
                 raise
             except ConnectionLost:

@@ -23,7 +23,7 @@ LAYERS = [
     "ranged",
     "address congestion private protocol rates transport waiting landing report",
     "storage.policy storage.directories",
-    "budget codec options sources storage.reading storage.staged",
+    "budget codec intake options sources storage.reading storage.staged",
     "connection",
     "paced",
     "dial later questions requests window storage.folder storage.publishing storage.stream",

@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from filexfer import Options, access, connection, server, session
-from filexfer.connection import BUFFER
+from filexfer.intake import BUFFER
 from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
 from filexfer.storage import reservations, staging
 
