@@ -62,17 +62,17 @@ class Pool:
     def __init__(self, size: int, keep: int) -> None:
         self._size = size
         self._keep = keep
-        self._free: list[bytearray] = []
+        self._free: list[memoryview] = []
         self._lock = allocate_lock()  # guards _free
 
-    def take(self) -> bytearray:
+    def take(self) -> memoryview:
         """Return a buffer; what is in it is of no use."""
         with self._lock:
             if self._free:
                 return self._free.pop()
-        return bytearray(self._size)
+        return memoryview(bytearray(self._size))
 
-    def give(self, buffer: bytearray) -> None:
+    def give(self, buffer: memoryview) -> None:
         """Take back a buffer that nobody uses any more."""
         with self._lock:
             if len(self._free) < self._keep:

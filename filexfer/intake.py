@@ -40,7 +40,7 @@ class Intake:
         if not have:
             self._start = self._stop = 0
             if not self._buffer:
-                self._buffer = memoryview(_pool.take())
+                self._buffer = _pool.take()
         elif len(self._buffer) - self._start < size:
             self._buffer[:have] = self._buffer[self._start : self._stop]
             self._start, self._stop = 0, have
@@ -53,5 +53,5 @@ class Intake:
         """Let others have the buffer, when nothing is in it and nobody looks into it any more."""
         buffer, self._buffer = self._buffer, _NONE
         if buffer:
-            _pool.give(buffer.obj)
+            _pool.give(buffer)
         self._drop()

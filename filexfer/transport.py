@@ -198,12 +198,11 @@ class Tls:
 
     def _take_in(self) -> int:
         piece = _pieces.take()  # for this call alone, so that what is idle holds none
-        with memoryview(piece) as view:
-            got = self._plain.receive_into(view)
-            if got > 0:
-                self._incoming.write(view[:got])
-            elif got == 0:
-                self._incoming.write_eof()
+        got = self._plain.receive_into(piece)
+        if got > 0:
+            self._incoming.write(piece[:got])
+        elif got == 0:
+            self._incoming.write_eof()
         _pieces.give(piece)
         return got
 
