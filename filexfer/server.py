@@ -244,6 +244,7 @@ class Server:
         connection = connected(
             sock, self._limit, timeout=self._timeout, tls=self._tls, server_side=True
         )
+        connection.begin_small()
         connection.least_rate = self.limits.least_rate
         connection.least_span = self.limits.least_span
         return connection

@@ -164,6 +164,7 @@ class Session:
     def _admit(self, token: str) -> None:
         """Find out what the bearer of *token* may do, and where."""
         grant = self.ticket.admit(self._access, token)
+        self._connection.grow()
         if self._ranges:
             if grant is self._grant:
                 return

@@ -31,6 +31,7 @@ from filexfer.errors import (
     TrustError,
 )
 from filexfer.intake import BUFFER
+from filexfer.limits import Limits
 from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX, PLAIN_MAX, State
 from filexfer.transport import BLOCKED, Plain, Tls, peer_of
 
@@ -712,7 +713,7 @@ def test_last_words_behind_many_others(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E13: the reason is found also behind more replies than the buffer holds."""
-    monkeypatch.setattr(intake, "_pool", buffers.Pool(2 * FRAME_MAX, keep=0))
+    monkeypatch.setattr(intake, "_large", buffers.Pool(2 * FRAME_MAX, keep=0))
     peer, connection = scripted()
     connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     came: list[Message] = []
@@ -1125,11 +1126,9 @@ def test_a_probe_of_a_server_with_tls(
     serve: Callable[..., Served],
     tls_contexts: Contexts,
     raw: Callable[[Server], Raw],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A23, H3: plain text ends the handshake at once, silence when its time is over."""
-    monkeypatch.setattr("filexfer.session.OPENING_SECONDS", 0.1)
-    served = serve(tls=tls_contexts[1])
+    served = serve(tls=tls_contexts[1], limits=Limits(opening_timeout=0.1))
     for says in (framed({"kind": "hello", "version": 1}), b"GET / HTTP/1.1\r\n\r\n", b"", b"\x16"):
         peer = raw(served.server)
         peer.send(says)
