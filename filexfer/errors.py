@@ -136,6 +136,10 @@ class ConnectionLost(NetworkError):  # noqa: N818 - what happened, not a kind of
     """The connection was cut; what is not confirmed can be tried again."""
 
 
+class Busy(ConnectionLost):  # noqa: N818 - what happened, not a kind of error
+    """The peer is there and works, and has no room now."""
+
+
 class CutShort(ConnectionLost):
     """The peer ended the connection inside a frame or body."""
 
@@ -171,7 +175,9 @@ class LocalError(FilexferError):
 def said(code: str, text: str) -> NetworkError | RefusedError | TrustError:
     """Return the exception for what the peer said before it ended the connection."""
     text = f"the other side says: {shown(text)}"
-    if code in (Code.BUSY, Code.SHUTTING_DOWN):
+    if code == Code.BUSY:
+        return Busy(text)
+    if code == Code.SHUTTING_DOWN:
         return ConnectionLost(text)
     if code == Code.SIZE_MISMATCH:  # we send all that we announce: something on the way cut it
         return ConnectionLost(text)

@@ -682,7 +682,7 @@ def test_patience(scripted: Callable[..., tuple[Raw, Connection]]) -> None:
         ("bad_header", ProtocolError),
         ("internal", ProtocolError),
         ("timeout", TimedOut),
-        ("busy", ConnectionLost),
+        ("busy", errors.Busy),
         ("shutting_down", ConnectionLost),
     ],
 )
