@@ -30,9 +30,10 @@ class Limit:
 
     Args:
         name: Of the argument and attribute.
-        default: What it is if nobody says otherwise; None for no limit, or as *text* says.
+        default: What it is if nobody says otherwise; None for what *usual* says.
         unit: What it is counted in.
         text: What it limits, in a few words.
+        usual: The default, where that is no number.
         least: The least value that makes sense.
         most: The largest.
         option: Of ``filexfer serve``, if it has one.
@@ -45,6 +46,7 @@ class Limit:
         default: float | None,
         unit: str,
         text: str,
+        usual: str = "",
         *,
         least: float = 1,
         most: float = _MANY,
@@ -54,6 +56,7 @@ class Limit:
         self.default = default
         self.unit = unit
         self.text = text
+        self.usual = usual or f"{default:,g}"
         self.least = least
         self.most = most
         self.option = option
@@ -73,72 +76,61 @@ class Limit:
 
 
 FIXED = {  # of the protocol; both sides know them
-    "header": (FRAME_MAX, "bytes", "of a header"),
-    "name": (NAME_MAX, "bytes", "of a name"),
-    "part": (PART_MAX, "bytes", "of one part of a name"),
-    "depth": (DEPTH_MAX, "parts", "of a name"),
-    "listing_page": (LISTING_PAGE, "entries", "of a listing in one header"),
+    "header": (FRAME_MAX, "bytes", "one header"),
+    "name": (NAME_MAX, "bytes", "one name, with its folders"),
+    "part": (PART_MAX, "bytes", "each part of a name"),
+    "depth": (DEPTH_MAX, "parts", "one name"),
+    "listing_page": (LISTING_PAGE, "entries", "a listing, in one header"),
 }
 CHANGEABLE = [
     Limit("opening_timeout", 10.0, "seconds", "until a client has said who it is", least=0.01),
     Limit(
-        "idle_timeout",
-        60.0,
-        "seconds",
-        "without a request, or without a byte inside one",
+        *("idle_timeout", 60.0, "seconds", "that a client may ask nothing, or move nothing"),
         least=0.01,
         option="--idle-timeout",
     ),
     Limit(
-        "least_rate",
-        1024,
-        "bytes per second",
-        "below which a transfer is given up",
+        *(
+            "least_rate",
+            1024,
+            "bytes per second",
+            "of a transfer, over half a minute; slower ones end",
+        ),
         least=0,
         most=1 << 40,
         option="--min-rate",
     ),
-    Limit("least_span", 30.0, "seconds", "over which that rate is measured", least=0.01),
-    Limit("connections", 1024, "connections", "in all", option="--max-connections"),
+    Limit("least_span", 30.0, "seconds", "over which that is measured", least=0.01),
     Limit(
-        "per_address",
-        256,
-        "connections",
-        "of one address",
+        *("connections", 1024, "connections", "at the same time"),
+        most=65_535,
+        option="--max-connections",
+    ),
+    Limit(
+        *("per_address", 256, "connections", "from one address; not from this machine's own"),
         option="--max-per-address",
     ),
     Limit("per_token", 32, "connections", "by one token", option="--max-per-token"),
     Limit("unauthenticated", 100, "connections", "that have not said yet who they are"),
+    Limit("early_drop", 50, "connections", "of these, above which the oldest is dropped by chance"),
+    Limit("unauthenticated_per_address", 10, "connections", "of these, from one address"),
+    Limit("penalty", 5.0, "seconds", "that an address is shut out for a wrong token", least=0),
+    Limit("penalty_most", 600.0, "seconds", "to which that grows, doubled each time", least=0),
+    Limit("backlog", 1024, "connections", "that wait to be accepted", most=65_535),
     Limit(
-        "early_drop",
-        50,
-        "connections",
-        "of those, above which the oldest is dropped at random",
-    ),
-    Limit("unauthenticated_per_address", 10, "connections", "of those, of one address"),
-    Limit("penalty", 5.0, "seconds", "without a new connection after a wrong token", least=0),
-    Limit("penalty_most", 600.0, "seconds", "to which it grows, twice as long each time", least=0),
-    Limit("backlog", 1024, "connections", "that wait to be accepted", most=65535),
-    Limit(
-        "max_file_size",
-        None,
-        "bytes",
-        "of one file (default: any)",
+        *("max_file_size", None, "bytes", "the largest file", "any size"),
         least=0,
         most=2**63 - 1,
         option="--max-file-size",
     ),
     Limit(
-        "min_free",
-        None,
-        "bytes",
-        "of the disk kept free (default: 5 % of it, at most 1 GiB)",
+        *("min_free", None, "bytes", "to be kept free on the disk", "5 % of it, at most 1 GiB"),
         least=0,
         most=2**63 - 1,
         option="--min-free",
     ),
     Limit("log_lines", 10, "lines per second", "in the log about one address"),
-    Limit("drain", DRAIN_SECONDS, "seconds", "for what is under way when it ends", least=0),
+    Limit("drain", DRAIN_SECONDS, "seconds", "for what is under way when the server ends", least=0),
 ]
 
 

@@ -21,6 +21,11 @@ SECONDS_MAX = 60.0  # whatever happens
 TRICKLE_EVERY = 0.05  # seconds
 
 
+def tell(word: object) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 def opened(port: int) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port), 10)
     sock.setblocking(False)
@@ -46,7 +51,7 @@ def main(port: int, idle: int, trickle: int) -> None:
     for sock in trickling:
         with contextlib.suppress(OSError):
             sock.send(struct.pack("!I", 60_000))
-    print("ready", flush=True)
+    tell("ready")
     held: deque[socket.socket] = deque()
     number = 0
     last = time.monotonic()
@@ -65,7 +70,7 @@ def main(port: int, idle: int, trickle: int) -> None:
                     sock.send(b" ")
     for sock in (*silent, *trickling, *held):
         sock.close()
-    print(number, flush=True)
+    tell(number)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ PACKAGE = Path(filexfer.__file__).parent
 
 # From the bottom up. A module may import modules of the layers below its own, and no others.
 LAYERS = [
-    "filexfer names framing entry hashing header buffers stats",
+    "filexfer loglimit names framing entry hashing header buffers stats",
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
     "ranged",
@@ -38,7 +38,7 @@ LAYERS = [
     "breakdown client server",
     "workers",
     "cli cli.output",
-    "cli.options cli.demo",
+    "cli.options cli.demo cli.limits",
     "cli.doctor cli.get cli.ls cli.mkdir cli.put cli.rm cli.serve",
     "__main__",
 ]

@@ -86,8 +86,10 @@ def test_flood(each: int, floods: int, rounds: int, tmp_path: Path) -> None:
         connections = sum(int(attacker.communicate(timeout=SECONDS)[0]) for attacker in attackers)
         seconds.append(be_honest(service.port, tmp_path, 1000))
         after = settled(pids, before)
-        print(f"{connections} connections more; an honest client {max(seconds):.2f} s at most")
-        print(f"before {before}; at most {most}; after {after}")
+        sys.stdout.write(
+            f"{connections} connections more; an honest client {max(seconds):.2f} s at most; "
+            f"before {before}; at most {most}; after {after}\n"
+        )
         assert max(seconds) < HONEST_SECONDS
         assert after.memory <= before.memory + MEMORY
         assert service.end() == 0
