@@ -94,7 +94,7 @@ CHANGEABLE = [
             "least_rate",
             1024,
             "bytes per second",
-            "of a transfer, over half a minute; slower ones end",
+            "that a transfer keeps, or it is given up",
         ),
         least=0,
         most=1 << 40,
