@@ -34,7 +34,7 @@ def test_what_a_limit_can_be(limit: Limit) -> None:
             assert Limits(early_drop=fitting).early_drop == min(fitting, 100)
         else:
             assert getattr(Limits(**{limit.name: fitting}), limit.name) == fitting
-    for bad in BAD + [limit.least - 1, limit.most * 2]:
+    for bad in [*BAD, limit.least - 1, limit.most * 2]:
         with pytest.raises(UsageError, match=f"^{limit.name} must be "):
             Limits(**{limit.name: bad})
     if not isinstance(limit.default, float):
