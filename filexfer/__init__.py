@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
+    from filexfer.limits import Limits as Limits
     from filexfer.options import Options as Options
     from filexfer.report import Report as Report
     from filexfer.server import Server as Server
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Client": "filexfer.client",
+    "Limits": "filexfer.limits",
     "Options": "filexfer.options",
     "Entry": "filexfer.entry",
     "ConnectionLost": "filexfer.errors",

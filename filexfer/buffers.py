@@ -1,4 +1,4 @@
-"""Large buffers for large bodies, from a pool that bounds the memory of a process.
+"""Buffers from pools that bound the memory of a process: large ones for large bodies, and others.
 
 This module must not know what is in them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock  # the whole of threading takes 0.7 ms to load
 from contextlib import contextmanager
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,3 +49,34 @@ def _take() -> bytearray:
             _made += 1
             return bytearray(LARGE)
     return bytearray(SMALL)
+
+
+class Pool:
+    """Buffers of one size; as many as are asked for, of which a few are kept when not in use.
+
+    The memory of the others goes back to the system at once, which is not so for smaller pieces.
+
+    Args:
+        size: Of each, in bytes.
+        keep: How many unused ones are kept.
+
+    """
+
+    def __init__(self, size: int, keep: int) -> None:
+        self._size = size
+        self._keep = keep
+        self._free: list[memoryview] = []
+        self._lock = allocate_lock()  # guards _free
+
+    def take(self) -> memoryview:
+        """Return a buffer; what is in it is of no use."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        return memoryview(mmap(-1, self._size, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+
+    def give(self, buffer: memoryview) -> None:
+        """Take back a buffer that nobody uses any more."""
+        with self._lock:
+            if len(self._free) < self._keep:
+                self._free.append(buffer)

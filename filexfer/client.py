@@ -12,6 +12,7 @@ from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
 from filexfer.dial import Door, pause_before
 from filexfer.errors import (
+    Busy,
     ConnectionLost,
     FileError,
     FilexferError,
@@ -367,7 +368,8 @@ class Client:
     ) -> T:
         """Do *act* on a connection; on another one after a pause if it is lost.
 
-        The first connection of all is not tried twice: a wrong address should be told at once.
+        The first connection of all is tried twice only where somebody has answered that there is
+        no room: a wrong address should be told at once.
         """
         tries = 0
         was_open = self._connection is not None
@@ -377,8 +379,9 @@ class Client:
                 if self._connection is None:
                     self._connection = self._door.begin()
                 return act(self._connection)
-            except ConnectionLost:
-                was_open = was_open or bool(self._connection and not self._connection.greeting)
+            except ConnectionLost as error:
+                is_greeted = bool(self._connection and not self._connection.greeting)
+                was_open = was_open or is_greeted or isinstance(error, Busy)
                 self._drop()
                 tries = 1 if report.files > before else tries + 1
                 is_enough = self._is_interrupted or tries > options.retries

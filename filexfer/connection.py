@@ -25,8 +25,9 @@ from filexfer.errors import (
     said,
 )
 from filexfer.framing import LENGTH
-from filexfer.protocol import FRAME_MAX, PLAIN_MAX
-from filexfer.transport import BLOCKED, Plain, Tls, peer_of
+from filexfer.intake import Intake
+from filexfer.protocol import FRAME_MAX
+from filexfer.transport import BLOCKED, Plain, Tls, peer_of, prepare
 from filexfer.waiting import Pace, Waiting
 
 TYPE_CHECKING = False
@@ -38,16 +39,16 @@ if TYPE_CHECKING:
     from filexfer.schema import Message
     from filexfer.transport import Transport
 
-BUFFER = PLAIN_MAX + 2 * FRAME_MAX  # bytes taken in at a time
 JOIN = 128 << 10  # queued bytes that are worth a write
 QUEUE_MAX = 1 << 20  # queued bytes above which nothing more is taken in
 LEAST_RATE = 1024  # bytes per second inside a frame or body, and of what is sent, ...
 LEAST_SPAN = 30.0  # ... over this many seconds of waiting
 DRAIN_SECONDS = 1.0
 DRAIN_BYTES = 64 << 20
+REST_AFTER = 0.1  # seconds without a request after which the buffer is given back
 
 
-class Connection:
+class Connection(Intake):
     """One connected socket.
 
     Args:
@@ -73,10 +74,8 @@ class Connection:
         hostname: str = "",
         plain: Plain | None = None,
     ) -> None:
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        super().__init__()
+        prepare(sock)
         self.peer = peer_of(sock)
         self.timeout = timeout
         self.deadline: float | None = None  # absolute, monotonic; for what must end by then
@@ -90,12 +89,11 @@ class Connection:
             Tls(plain, tls, server_side=server_side, hostname=hostname) if tls else plain
         )
         self.waiting = Waiting(sock)
-        self._buffer = memoryview(bytearray(BUFFER))
-        self._start = self._stop = 0
         self._ended = False  # whether the peer sends no more
         self._queue: list[bytes | memoryview] = []
         self._queued = 0
         self._last_post = monotonic()
+        self.least_rate, self.least_span = LEAST_RATE, LEAST_SPAN
         self._pace = Pace("sends")
         self._taking = Pace("takes")
 
@@ -135,7 +133,7 @@ class Connection:
     def _wait_for_room(self) -> None:
         """Wait until more can be sent or something comes, which is taken in."""
         taking, waited = self._taking, self._pace.waited
-        taking.check(self._sent, LEAST_SPAN, LEAST_RATE)
+        taking.check(self._sent, self.least_span, self.least_rate)
         self._wait(reading=not self._ended and self._has_room(), writing=True)
         taking.waited += self._pace.waited - waited
         if self._take_in():
@@ -215,11 +213,6 @@ class Connection:
             elif type(message) is not protocol.Alive:
                 return message
 
-    @property
-    def has_input(self) -> bool:
-        """Whether bytes were taken in that nobody has used yet."""
-        return self._stop > self._start
-
     def fill(self, patience: float | None = None, *, inside: bool = False) -> bool:
         """Wait for more bytes; meanwhile send what is queued.
 
@@ -242,7 +235,7 @@ class Connection:
                 raise self._last_words(error) from None
             if self._queued <= QUEUE_MAX and self._take_in():
                 if inside:
-                    self._pace.check(self.moved, LEAST_SPAN, LEAST_RATE)
+                    self._pace.check(self.moved, self.least_span, self.least_rate)
                 else:
                     self._pace.restart(self.moved)
                 return True
@@ -281,7 +274,7 @@ class Connection:
             if got > 0:
                 have += got
                 self.moved += got
-                self._pace.check(self.moved, LEAST_SPAN, LEAST_RATE)
+                self._pace.check(self.moved, self.least_span, self.least_rate)
             elif got == BLOCKED:
                 if self._has_output:
                     self._push()
@@ -301,19 +294,22 @@ class Connection:
         self._ended = got == 0
         return False
 
-    def _has_room(self) -> bool:
-        if self._stop == len(self._buffer):
-            self._make_room()
-        return self._stop < len(self._buffer)
+    def rest(self) -> None:
+        """Wait for the next request; if that takes long, without a buffer.
 
-    def _make_room(self, size: int = FRAME_MAX + LENGTH.size) -> None:
-        """Make sure that *size* bytes from the first unused one fit into the buffer."""
-        have = self._stop - self._start
-        if not have:
-            self._start = self._stop = 0
-        elif len(self._buffer) - self._start < size:
-            self._buffer[:have] = self._buffer[self._start : self._stop]
-            self._start, self._stop = 0, have
+        What was taken in must be used up by then.
+
+        Raises:
+            ConnectionLost, TimedOut: as by ``fill``.
+
+        """
+        if self._take_in():
+            self._pace.restart(self.moved)
+            return
+        if not self._ended and not self._wait(reading=True, writing=False, seconds=REST_AFTER):
+            self._give_back()
+            self._wait(reading=True, writing=False)
+        self.fill()
 
     # Waiting
 
@@ -372,9 +368,6 @@ class Connection:
     def close(self) -> None:
         """Close the socket; harmless when closed."""
         self._sock.close()
-
-    def _drop(self) -> None:
-        self._start = self._stop = 0
 
     def _last_words(self, error: ConnectionLost) -> FilexferError:
         """Return what the peer said before it went, or *error* (raising it here makes a cycle)."""

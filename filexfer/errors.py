@@ -136,6 +136,10 @@ class ConnectionLost(NetworkError):  # noqa: N818 - what happened, not a kind of
     """The connection was cut; what is not confirmed can be tried again."""
 
 
+class Busy(ConnectionLost):
+    """The peer is there and works, and has no room now."""
+
+
 class CutShort(ConnectionLost):
     """The peer ended the connection inside a frame or body."""
 
@@ -171,17 +175,20 @@ class LocalError(FilexferError):
 def said(code: str, text: str) -> NetworkError | RefusedError | TrustError:
     """Return the exception for what the peer said before it ended the connection."""
     text = f"the other side says: {shown(text)}"
-    if code in (Code.BUSY, Code.SHUTTING_DOWN):
-        return ConnectionLost(text)
-    if code == Code.SIZE_MISMATCH:  # we send all that we announce: something on the way cut it
-        return ConnectionLost(text)
-    if code == Code.TIMEOUT:
-        return TimedOut(text)
-    if code == Code.AUTH_FAILED:
-        return TrustError(text)
+    if code in _SAID:
+        return _SAID[Code(code)](text)
     if code in (Code.BAD_HEADER, Code.OUT_OF_ORDER, Code.UNSUPPORTED, Code.INTERNAL):
         return ProtocolError(text, code)
     return RefusedError(code, text)
+
+
+_SAID: dict[Code, type[NetworkError | TrustError]] = {
+    Code.BUSY: Busy,
+    Code.SHUTTING_DOWN: ConnectionLost,
+    Code.SIZE_MISMATCH: ConnectionLost,  # we send all we announce: something on the way cut it
+    Code.TIMEOUT: TimedOut,
+    Code.AUTH_FAILED: TrustError,
+}
 
 
 def packed(error: BaseException) -> tuple[str, ...]:

@@ -5,22 +5,22 @@ This module must not know what is said on a connection, or how many processes ac
 
 from __future__ import annotations
 
-import errno
 import logging
-import select
 import socket
 import threading
-from time import monotonic, sleep
+from time import monotonic
 
-from filexfer import protocol
 from filexfer.access import CREATE, LIST, READ, RIGHTS, Anybody
 from filexfer.address import is_loopback, written
+from filexfer.admission import Admission
 from filexfer.budget import Limit
 from filexfer.congestion import check_name, send_by
-from filexfer.errors import Code, NetworkError, TrustError, UsageError
+from filexfer.errors import NetworkError, TrustError, UsageError
+from filexfer.limits import DRAIN_SECONDS, Limits
 from filexfer.names import shown
 from filexfer.options import DURABILITIES
 from filexfer.paced import connected
+from filexfer.reception import Reception
 from filexfer.session import Session
 from filexfer.storage.folder import Folder
 
@@ -32,18 +32,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from filexfer.access import Access
+    from filexfer.admission import Ticket
     from filexfer.connection import Connection
 
-BACKLOG = 1024
-CONNECTIONS_MAX = 1024  # of one process
-GRACE_SECONDS = 30.0
-# The machine is short of something; it passes.
-_OVERLOAD = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# Of one connection only; accept(2) of Linux passes on what happened to it.
-_OF_ONE = {errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
-_OVERLOAD_PAUSE = 0.1  # seconds
-_PAUSE = 0.005  # seconds, longer than the system takes to let another worker run
-_FEW = 8  # sessions; with more, they fall evenly to the workers by themselves
+GRACE_SECONDS = DRAIN_SECONDS
 
 logger = logging.getLogger("filexfer")
 
@@ -64,16 +56,18 @@ class Server:
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
         read_only: Give no right to create either.
         durability: ``none``, ``batch`` or ``file``: what a confirmation promises.
-        timeout: Seconds without progress after which a connection is given up.
+        timeout: In place of the ``idle_timeout`` of *limits*, in seconds.
         tls: A context with certificate and key, to talk TLS only.
         insecure: Serve other machines without encryption and tokens.
         bwlimit: Bytes per second, for each direction on its own and over all clients together;
             None for no limit.
         congestion: TCP congestion control of what is sent, on Linux; None for the system's.
+        limits: What clients are granted at most; None for the usual ones.
 
     Attributes:
         host: Address it listens on.
         port: Port it listens on.
+        limits: What clients are granted at most.
 
     Raises:
         LocalError: if the folder cannot be used.
@@ -93,12 +87,14 @@ class Server:
         allow: Iterable[str] = (),
         read_only: bool = False,
         durability: str = "batch",
-        timeout: float = 60.0,
+        timeout: float | None = None,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
         bwlimit: float | None = None,
         congestion: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
         self.rights = _rights(allow, read_only=read_only)
         if durability not in DURABILITIES:
             raise UsageError(f"durability is none of {', '.join(DURABILITIES)}")
@@ -108,16 +104,20 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
-            self._listener = listener or listen(host, port, insecure=insecure)
+            backlog = self.limits.backlog
+            self._listener = listener or listen(host, port, insecure=insecure, backlog=backlog)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
         except BaseException:
             self._close_folder()
             raise
+        self.folder.bounds.max_file_size = self.limits.max_file_size
+        self.folder.bounds.min_free = self.limits.min_free
+        self._admission = Admission(self.limits)
         self._access: Access = Anybody(self.folder, self.rights)
         self.host, self.port = self._listener.getsockname()[:2]
         self._durability = durability
-        self._timeout = timeout
+        self._timeout = self.limits.idle_timeout if timeout is None else timeout
         self._tls = tls
         self._make_alarm()
         self._lock = threading.Lock()  # guards _sessions
@@ -140,12 +140,27 @@ class Server:
         self.stop()
         self.close(grace=1.0)
 
-    def after_fork(self) -> None:
-        """In a worker process: share nothing but the folder and the port with the others."""
+    def share(self, workers: int) -> None:
+        """Before so many worker processes are made: count together with them from now on."""
+        self.folder.reservations.share()
+        self._admission.share(workers)
+
+    def after_fork(self, slot: int | None = None) -> None:
+        """In a worker process: share nothing but the folder, the port and the counts with others.
+
+        Args:
+            slot: Which of the workers this is, from 0 on; None for one that counts by itself.
+
+        """
         self._has_siblings = True
         self._wake.close()
         self._woken.close()
         self._make_alarm()
+        if slot is None:
+            self._admission.share(1)
+        else:
+            self._admission.use_slot(slot)
+            self.folder.reservations.use_slot(slot)
 
     def _make_alarm(self) -> None:
         self._wake, self._woken = socket.socketpair()
@@ -172,20 +187,22 @@ class Server:
             watch: A descriptor that also ends it, as soon as it can be read.
 
         """
-        poll = select.poll()
-        poll.register(self._listener, select.POLLIN)
-        poll.register(self._woken, select.POLLIN)
-        if watch is not None:
-            poll.register(watch, select.POLLIN)
-        self._listener.setblocking(False)
-        while not self._stopping:
-            ready = {fd for fd, _ in poll.poll()}
-            if watch in ready:
-                break
+
+        def stops(ready: set[int]) -> bool:
             if self._woken.fileno() in ready:
                 self._woken.recv(1024)
-            if self._listener.fileno() in ready and not self._stopping:
-                self._accept()
+            return self._stopping or watch in ready
+
+        reception = Reception(
+            self._listener,
+            self._admission,
+            connect=self._connect,
+            begin=self._begin,
+            drop=self._drop,
+            is_tls=self._tls is not None,
+        )
+        reception.has_siblings = self._has_siblings
+        reception.run(stops, [self._woken.fileno(), *([] if watch is None else [watch])])
         self._stopping = True
 
     def stop(self) -> None:
@@ -196,13 +213,14 @@ class Server:
         except OSError:
             pass  # closed already
 
-    def close(self, grace: float = GRACE_SECONDS) -> None:
+    def close(self, grace: float | None = None) -> None:
         """Stop, let requests that are under way finish, and close everything.
 
         Args:
-            grace: Seconds to wait for them; then they are cut.
+            grace: Seconds to wait for them; then they are cut. None for those of the limits.
 
         """
+        grace = self.limits.drain if grace is None else grace
         self.stop()
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join()
@@ -222,29 +240,28 @@ class Server:
         for session in self._running():
             session.abort()
 
-    def _accept(self) -> None:
-        if self._has_siblings and 0 < len(self._sessions) < _FEW:
-            sleep(_PAUSE)  # another worker that has nothing to do is faster then
-        try:
-            sock, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # a sibling process was faster, or the client has gone
-        except OSError as error:
-            if error.errno in _OF_ONE:
-                return
-            if error.errno not in _OVERLOAD:
-                raise
-            logger.warning("cannot accept a connection: %s", error.strerror)
-            sleep(_OVERLOAD_PAUSE)
-            return
+    def _connect(self, sock: socket.socket) -> Connection:
         connection = connected(
             sock, self._limit, timeout=self._timeout, tls=self._tls, server_side=True
         )
-        session = Session(connection, self._access, self._durability)
-        with self._lock:
-            is_full = len(self._sessions) >= CONNECTIONS_MAX
-        if is_full or not self._start(session):
-            self._turn_away(connection)
+        connection.begin_small()
+        connection.least_rate = self.limits.least_rate
+        connection.least_span = self.limits.least_span
+        return connection
+
+    def _begin(self, sock: socket.socket, ticket: Ticket) -> bool:
+        """Serve a connection that has said something; False if that cannot be."""
+        session = Session(self._connect(sock), self._access, self._durability, ticket)
+        return self._start(session)
+
+    def _drop(self) -> bool:
+        """Cut the oldest connection that has not said yet who it is; False if there is none."""
+        for session in self._running():
+            if session.ticket.is_waiting:
+                session.ticket.leave()
+                session.abort()
+                return True
+        return False
 
     def _start(self, session: Session) -> bool:
         thread = threading.Thread(
@@ -264,17 +281,7 @@ class Server:
         finally:
             with self._lock:
                 self._sessions.pop(session, None)
-
-    def _turn_away(self, connection: Connection) -> None:
-        try:
-            if not self._tls:
-                text = "the server has too many connections; try again later"
-                connection.send(protocol.Error(code=Code.BUSY, text=text))
-                connection.deadline = monotonic()
-                connection.flush()
-        except NetworkError:
-            pass  # it was a courtesy
-        connection.close()
+            session.ticket.leave()
 
     def _running(self) -> list[Session]:
         with self._lock:
@@ -294,8 +301,14 @@ class Server:
             self.folder.close()
 
 
-def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
+def listen(host: str, port: int, *, insecure: bool, backlog: int) -> socket.socket:
     """Return a listening socket; quick restarts on the same port are possible.
+
+    Args:
+        host: Name or address.
+        port: Port; 0 for a free one.
+        insecure: Whether it may be any but this machine's own.
+        backlog: How many connections may wait to be accepted.
 
     Raises:
         NetworkError: if the host is not known or the address cannot be had.
@@ -318,7 +331,7 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen(BACKLOG)
+        sock.listen(backlog)
     except OSError as error:
         sock.close()
         raise NetworkError(

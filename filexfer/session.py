@@ -6,7 +6,6 @@ This module must not know how connections are accepted, or in which thread or pr
 from __future__ import annotations
 
 import logging
-from time import monotonic
 
 from filexfer import __version__, probe, protocol, ranged
 from filexfer.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
@@ -22,6 +21,7 @@ from filexfer.errors import (
     TimedOut,
 )
 from filexfer.later import Laters
+from filexfer.limits import LISTING_PAGE
 from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS, State
 from filexfer.ranges import Ranges
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filexfer.access import Access, Grant
+    from filexfer.admission import Ticket
     from filexfer.connection import Connection
     from filexfer.schema import Message
     from filexfer.storage.folder import Folder
 
-OPENING_SECONDS = 10.0  # for a client's first frame, all in all
-_ENTRIES = 500  # of a listing in one frame
 _ENTRIES_BYTES = 60_000
 _COUNT_MAX = 1000  # files that are counted for a client, in about 2 ms
 
@@ -58,16 +57,24 @@ class Session:
         connection: To the client.
         access: Decides what the client may do, and where.
         durability: ``none``, ``batch`` or ``file``.
+        ticket: Of the connection, which is counted.
 
     """
 
     _grant: Grant  # known once the client has said who it is
     _folder: Folder
 
-    def __init__(self, connection: Connection, access: Access, durability: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        access: Access,
+        durability: str,
+        ticket: Ticket,
+    ) -> None:
         self._connection = connection
         self._access = access
         self._durability = durability
+        self.ticket = ticket
         self._ranges: Ranges | None = None
         self.is_busy = False  # whether a request is being carried out
         self.is_ending = False
@@ -77,7 +84,7 @@ class Session:
         """Serve the client until it ends; its faults and ours end this connection only."""
         connection = self._connection
         try:
-            connection.deadline = monotonic() + OPENING_SECONDS
+            connection.deadline = self.ticket.deadline
             connection.handshake()
             self._serve()
         except CutShort as error:
@@ -140,7 +147,10 @@ class Session:
             if self.is_ending:
                 return None
             try:
-                connection.fill(inside=connection.has_input)
+                if connection.has_input:
+                    connection.fill(inside=True)
+                else:
+                    connection.rest()
             except TimedOut:
                 raise
             except ConnectionLost:
@@ -153,7 +163,8 @@ class Session:
 
     def _admit(self, token: str) -> None:
         """Find out what the bearer of *token* may do, and where."""
-        grant = self._access.admit(token)
+        grant = self.ticket.admit(self._access, token)
+        self._connection.grow()
         if self._ranges:
             if grant is self._grant:
                 return
@@ -232,7 +243,7 @@ class Session:
         for entry in self._folder.list(message.name, recursive=message.recursive):
             batch.append(entry)
             size += 80 + written_size(entry.name) + written_size(entry.extra)
-            if len(batch) >= _ENTRIES or size >= _ENTRIES_BYTES:
+            if len(batch) >= LISTING_PAGE or size >= _ENTRIES_BYTES:
                 self._connection.send(protocol.Entries(entries=batch, more=True))
                 self._connection.flush()
                 batch, size = [], 0

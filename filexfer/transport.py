@@ -9,11 +9,13 @@ This module must not know frames, messages or time.
 
 from __future__ import annotations
 
+import socket
+
+from filexfer.buffers import Pool
 from filexfer.errors import ConnectionLost, TrustError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Sequence
     from typing import Protocol
@@ -41,6 +43,17 @@ if TYPE_CHECKING:
 BLOCKED = -1
 _PIECES_MAX = 1024  # IOV_MAX of Linux and macOS
 _TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a time
+_pieces = Pool(_TLS_PIECE, keep=4)
+_KEEP_ALIVE = [  # an idle connection whose other side has vanished ends after a minute
+    (getattr(socket, name), value)
+    for name, value in (
+        ("TCP_KEEPIDLE", 30),  # seconds until the first probe
+        ("TCP_KEEPALIVE", 30),  # the same on macOS
+        ("TCP_KEEPINTVL", 10),  # seconds between two
+        ("TCP_KEEPCNT", 3),  # probes without an answer
+    )
+    if hasattr(socket, name)
+]
 
 
 class Plain:
@@ -104,7 +117,6 @@ class Tls:
         )
         # With a buffer it returns a count, which its declared type does not say.
         self._read: Callable[[int, memoryview], int] = self._object.read  # type: ignore[assignment]
-        self._cipher = memoryview(bytearray(_TLS_PIECE))
         self._waiting = memoryview(b"")
 
     @property
@@ -185,12 +197,33 @@ class Tls:
                 return True
 
     def _take_in(self) -> int:
-        got = self._plain.receive_into(self._cipher)
+        piece = _pieces.take()  # for this call alone, so that what is idle holds none
+        got = self._plain.receive_into(piece)
         if got > 0:
-            self._incoming.write(self._cipher[:got])
+            self._incoming.write(piece[:got])
         elif got == 0:
             self._incoming.write_eof()
+        _pieces.give(piece)
         return got
+
+
+def prepare(sock: socket.socket) -> None:
+    """Set what holds for all our connections: no delay, and probes while nothing moves.
+
+    Linux's TCP_USER_TIMEOUT is not set. It cuts a side that takes nothing for so long also if that
+    side is alive and says so (with its disk, for one), and it delays the end by these probes. While
+    bytes are under way the connection's own time-outs do what it would.
+    """
+    sock.setblocking(False)
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        pass  # it broke already, which the first use tells (macOS)
 
 
 def peer_of(sock: socket.socket) -> str:

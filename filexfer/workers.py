@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from threading import Thread
 from time import monotonic
 
-from filexfer.server import GRACE_SECONDS, Server
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from filexfer.server import Server
 
 DEATHS_MAX = 5
 DEATHS_SECONDS = 60.0
@@ -50,7 +50,7 @@ def serve(server: Server, workers: int) -> int:
     hold_signals()
     if workers == 1:
         return _serve_alone(server)
-    server.folder.reservations.share()
+    server.share(workers)
     return _Parent(server, workers).run()
 
 
@@ -87,7 +87,7 @@ def _serve_here(server: Server, handlers: dict[signal.Signals, Any], watch: int 
         server.serve(watch)
     finally:
         signal.set_wakeup_fd(-1)
-    server.close(GRACE_SECONDS)
+    server.close()
     return 0
 
 
@@ -149,8 +149,7 @@ class _Parent:
         code = 1
         try:
             os.close(self._held)
-            self._server.after_fork()
-            self._server.folder.reservations.use_slot(slot)
+            self._server.after_fork(slot)
             code = _serve_as_worker(self._server, self._life)
         except BaseException:
             logger.exception("a worker failed")

@@ -10,6 +10,8 @@ MALFORMED: dict[str, str] = {  # A: bytes that are not the protocol, at both end
 }
 
 CLIENT: dict[str, str] = {  # B: a hostile client
+    "B18": "a body that comes a byte a second",
+    "B24": "a greeting that asks for other limits, buffers or numbers of processes",
 }
 
 SERVER: dict[str, str] = {  # C: a hostile server
@@ -28,6 +30,22 @@ CRASHES: dict[str, str] = {  # G: crashes and signals
 }
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has
+    "H1": "thousands of connections that say nothing",
+    "H2": "a first header that comes byte by byte",
+    "H3": "a TLS handshake that stops in the middle",
+    "H4": "hundreds of connections from one address, one network, or both its spellings",
+    "H5": "one token on too many connections",
+    "H6": "no more threads for new clients",
+    "H7": "thousands of connections that are closed or reset at once",
+    "H8": "a thousand headers of the largest size at the same time",
+    "H9": "a million empty files",
+    "H10": "a flood of requests for listings and digests",
+    "H12": "a flood of events that are worth a line in the log",
+    "H13": "a thousand connections at the same moment",
+    "H14": "a flood of TLS handshakes",
+    "H15": "two and four times as many files, names or questions",
+    "H16": "patterns that take exponential time to match",
+    "H17": "a flood of tiny TLS records",
 }
 
 RACES: dict[str, str] = {  # I: several at the same name
@@ -58,4 +76,7 @@ CASES = {
 }
 
 # What cannot be tested here, and why.
-UNTESTED: dict[str, str] = {}
+UNTESTED: dict[str, str] = {
+    "H9": "there is no limit of the number of files yet",
+    "H16": "no request of the protocol has patterns",
+}

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, both, framed, tcp_pair
 
-from filexfer import Options, codec, dial, errors, protocol
+from filexfer import Options, buffers, codec, dial, errors, intake, protocol
 from filexfer import connection as connection_module
 from filexfer.codec import part_length
-from filexfer.connection import BUFFER, JOIN, QUEUE_MAX, Connection
+from filexfer.connection import JOIN, QUEUE_MAX, Connection
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -30,6 +30,8 @@ from filexfer.errors import (
     TimedOut,
     TrustError,
 )
+from filexfer.intake import BUFFER
+from filexfer.limits import Limits
 from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX, PLAIN_MAX, State
 from filexfer.transport import BLOCKED, Plain, Tls, peer_of
 
@@ -680,7 +682,7 @@ def test_patience(scripted: Callable[..., tuple[Raw, Connection]]) -> None:
         ("bad_header", ProtocolError),
         ("internal", ProtocolError),
         ("timeout", TimedOut),
-        ("busy", ConnectionLost),
+        ("busy", errors.Busy),
         ("shutting_down", ConnectionLost),
     ],
 )
@@ -711,7 +713,7 @@ def test_last_words_behind_many_others(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E13: the reason is found also behind more replies than the buffer holds."""
-    monkeypatch.setattr(connection_module, "BUFFER", 2 * FRAME_MAX)
+    monkeypatch.setattr(intake, "_large", buffers.Pool(2 * FRAME_MAX, keep=0))
     peer, connection = scripted()
     connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     came: list[Message] = []
@@ -1124,11 +1126,9 @@ def test_a_probe_of_a_server_with_tls(
     serve: Callable[..., Served],
     tls_contexts: Contexts,
     raw: Callable[[Server], Raw],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A23, H3: plain text ends the handshake at once, silence when its time is over."""
-    monkeypatch.setattr("filexfer.session.OPENING_SECONDS", 0.1)
-    served = serve(tls=tls_contexts[1])
+    served = serve(tls=tls_contexts[1], limits=Limits(opening_timeout=0.1))
     for says in (framed({"kind": "hello", "version": 1}), b"GET / HTTP/1.1\r\n\r\n", b"", b"\x16"):
         peer = raw(served.server)
         peer.send(says)
@@ -1208,3 +1208,45 @@ def test_a_socketpair_will_do() -> None:
     assert other.read(State.IDLE) == protocol.End()
     one.close()
     other.close()
+
+
+# Idle
+
+
+def test_a_connection_without_bytes_has_no_buffer(pair: LinkPair) -> None:
+    """A connection on which nothing has come yet, or nothing for a while, holds no buffer."""
+    client, server = pair
+    assert not server._buffer
+    for word in (b"first", b"second"):
+        waited = threading.Thread(target=server.rest)
+        waited.start()
+        while server._buffer or not waited.is_alive():
+            time.sleep(0.001)
+        client.post(word)
+        client.flush()
+        waited.join(SECONDS)
+        assert bytes(server.body(len(word))) == word
+        assert len(server._buffer) == BUFFER
+
+
+def test_a_request_that_is_there_needs_no_rest(pair: LinkPair) -> None:
+    """Bytes that came before the wait are taken in at once, also those that TLS holds."""
+    client, server = pair
+    client.post(b"x" * 1000)
+    client.flush()
+    wait_for(server._sock, select.POLLIN)
+    server.rest()
+    assert bytes(server.body(1000)) == b"x" * 1000
+    client.close()
+    with pytest.raises(ConnectionLost):
+        server.rest()
+
+
+def test_a_peer_that_vanishes_is_noticed(pair: LinkPair) -> None:
+    """Both ends probe an idle connection after 30 seconds, and give it up after 30 more."""
+    for each in pair:
+        assert each._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            values = [each._sock.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            assert values == [30, 10, 3]

@@ -19,6 +19,7 @@ EXIT_CODES = {
     "IntegrityError": 5,
     "NetworkError": 6,
     "ConnectionLost": 6,
+    "Busy": 6,
     "CutShort": 6,
     "TimedOut": 6,
     "ProtocolError": 6,
@@ -67,7 +68,7 @@ def test_the_tree_is_drawn_as_it_is() -> None:
             assert cls.__base__.__name__ == drawn[words[0]]
             if words[1].isdigit():
                 assert cls.exit_code == int(words[1])
-    assert set(drawn) | {"CutShort"} == set(EXIT_CODES)
+    assert set(drawn) | {"Busy", "CutShort"} == set(EXIT_CODES)
 
 
 def test_a_file_error_shows_its_name() -> None:
@@ -125,7 +126,7 @@ def test_from_os_unknown(error: OSError, text: str) -> None:
 @pytest.mark.parametrize(
     ("code", "cls"),
     [
-        (Code.BUSY, errors.ConnectionLost),
+        (Code.BUSY, errors.Busy),
         (Code.SHUTTING_DOWN, errors.ConnectionLost),
         (Code.TIMEOUT, errors.TimedOut),
         (Code.BAD_HEADER, errors.ProtocolError),

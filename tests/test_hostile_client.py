@@ -25,8 +25,9 @@ from conftest import SECONDS, Raw, Served, both, framed, leftovers, tree_state
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import Options, access, connection, server, session
-from filexfer.connection import BUFFER
+from filexfer import Options, access, connection
+from filexfer.intake import BUFFER
+from filexfer.limits import Limits
 from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
 from filexfer.storage import reservations, staging
 
@@ -1272,8 +1273,11 @@ def test_enormous_plain_files(it: Host, monkeypatch: pytest.MonkeyPatch) -> None
     assert it.names() == set()
 
 
-def test_announced_sizes_are_promises(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_announced_sizes_are_promises(
+    host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """B17: space that others were promised is not promised again; it is given back at the end."""
+    it = host(limits=Limits(min_free=0))
     monkeypatch.setattr(reservations, "free_bytes", lambda _: 10 << 30)
     ledger = it.served.server.folder.reservations
     added: queue.Queue[int] = queue.Queue()
@@ -1298,11 +1302,11 @@ def test_announced_sizes_are_promises(it: Host, monkeypatch: pytest.MonkeyPatch)
     assert ledger.total() == 10 << 30
 
 
+@pytest.mark.case("B18")
 @pytest.mark.parametrize("where", ["frame", "body", "large body", "part"])
-def test_trickles(it: Host, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """B18: who sends a byte now and then is given up, and what came of the file is removed."""
-    monkeypatch.setattr(connection, "LEAST_SPAN", 0.1)
-    monkeypatch.setattr(connection, "LEAST_RATE", 1 << 20)
+def test_trickles(host: Callable[..., Host], where: str) -> None:
+    """Who sends a byte now and then is given up, and what came of the file is removed."""
+    it = host(limits=Limits(least_rate=1 << 20, least_span=0.1))
     peer = it.guest()
     peer.frame({"kind": "put"})
     size = PLAIN_MAX if where == "body" else 1 << 20
@@ -1326,20 +1330,20 @@ def trickle(peer: Raw) -> None:
         peer.send(b" ")
 
 
+@pytest.mark.case("H2")
 @pytest.mark.parametrize("says", [b"", b"\0", framed({"kind": "hello", "version": 1})[:-1]])
-def test_the_first_frame_has_a_deadline(
-    it: Host, monkeypatch: pytest.MonkeyPatch, says: bytes
-) -> None:
-    """H2: the first frame must be there in time, however much of it came."""
-    monkeypatch.setattr(session, "OPENING_SECONDS", 0.1)
+def test_the_first_frame_has_a_deadline(host: Callable[..., Host], says: bytes) -> None:
+    """The first frame must be there in time, however much of it came."""
+    it = host(limits=Limits(opening_timeout=0.1))
     peer = it.peer()
     peer.send(says)
     refused(peer, "timeout")
 
 
-def test_the_first_frame_in_a_trickle(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """H2: a byte now and then does not put the deadline off."""
-    monkeypatch.setattr(session, "OPENING_SECONDS", 0.1)
+@pytest.mark.case("H2")
+def test_the_first_frame_in_a_trickle(host: Callable[..., Host]) -> None:
+    """A byte now and then does not put the deadline off."""
+    it = host(limits=Limits(opening_timeout=0.1))
     peer = it.peer()
     peer.send(struct.pack("!I", FRAME_MAX))
     trickle(peer)
@@ -1358,9 +1362,10 @@ def test_a_client_that_never_reads(
     it.settle()
 
 
-def test_too_many_connections(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """H1: above the limit a client is told to come again, and those inside are served."""
-    monkeypatch.setattr(server, "CONNECTIONS_MAX", 3)
+@pytest.mark.case("H1")
+def test_too_many_connections(host: Callable[..., Host]) -> None:
+    """Above the limit a client is told to come again, and those inside are served."""
+    it = host(limits=Limits(connections=3))
     inside = [it.guest() for _ in range(3)]
     refused(it.peer(), "busy")
     assert ask(inside[0], {"kind": "mkdir", "name": "a"}) == {"kind": "ok"}
@@ -1380,8 +1385,9 @@ def test_an_honest_client_meanwhile(it: Host) -> None:
     it._be_honest()
 
 
+@pytest.mark.case("H7")
 def test_connect_and_abort(it: Host) -> None:
-    """H7: probes that come and go leave no descriptor and no thread behind."""
+    """Probes that come and go leave no descriptor and no thread behind."""
     it.guest().close()
     before = len(os.listdir("/proc/self/fd"))
     for index in range(200):

@@ -11,9 +11,11 @@ from conftest import SECONDS, Raw, Served, both, framed, tcp_pair, tree_state
 
 from filexfer import ConnectionLost, ProtocolError, probe, requests
 from filexfer.access import Anybody
+from filexfer.admission import Admission
 from filexfer.connection import Connection
 from filexfer.dial import Door
 from filexfer.errors import Code
+from filexfer.limits import Limits
 from filexfer.probe import Span
 from filexfer.protocol import HOLE, PART_MAX, PROBE_MAX, State
 from filexfer.session import Session
@@ -162,7 +164,10 @@ def test_the_right_to_read_is_needed(tmp_path: Path) -> None:
     ours, theirs = tcp_pair()
     peer = Raw(ours)
     with Folder(tmp_path) as folder, ours:
-        session = Session(Connection(theirs), Anybody(folder, frozenset({"create"})), "none")
+        ticket = Admission(Limits()).enter(0)
+        session = Session(
+            Connection(theirs), Anybody(folder, frozenset({"create"})), "none", ticket
+        )
         thread = threading.Thread(target=session.run)
         thread.start()
         peer.greet()
@@ -221,7 +226,8 @@ def test_round_trip_without_rights(tmp_path: Path) -> None:
     """A refusal is an answer too."""
     ours, theirs = tcp_pair()
     with Folder(tmp_path) as folder:
-        session = Session(Connection(theirs), Anybody(folder, frozenset()), "none")
+        ticket = Admission(Limits()).enter(0)
+        session = Session(Connection(theirs), Anybody(folder, frozenset()), "none", ticket)
         client = Connection(ours)
         client.post(framed({"kind": "hello", "version": 1}))
 

@@ -10,7 +10,9 @@ import pytest
 from conftest import framed
 
 from filexfer.access import Anybody
+from filexfer.admission import Admission
 from filexfer.connection import Connection
+from filexfer.limits import Limits
 from filexfer.session import Session
 from filexfer.storage.folder import Folder
 
@@ -34,7 +36,8 @@ def test_who_may_list_may_not_read(tmp_path: Path, requests: list[dict[str, Any]
     (tmp_path / "file").write_bytes(b"contents")
     ours, theirs = socket.socketpair()
     with Folder(tmp_path) as folder, ours:
-        session = Session(Connection(theirs), Anybody(folder, frozenset({"list"})), "none")
+        ticket = Admission(Limits()).enter(0)
+        session = Session(Connection(theirs), Anybody(folder, frozenset({"list"})), "none", ticket)
         thread = threading.Thread(target=session.run)
         thread.start()
         ours.sendall(b"".join(map(framed, requests)))

@@ -31,9 +31,9 @@ from filexfer import (
     window,
 )
 from filexfer.buffers import LARGE, SMALL
-from filexfer.connection import BUFFER
 from filexfer.errors import Code
 from filexfer.hashing import ALGORITHMS
+from filexfer.intake import BUFFER
 from filexfer.names import derived
 from filexfer.protocol import PART_MAX, PLAIN_MAX
 from filexfer.storage import system

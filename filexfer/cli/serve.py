@@ -13,7 +13,8 @@ import sys
 from filexfer import Server, UsageError, workers
 from filexfer.access import RIGHTS
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
-from filexfer.cli import options, output
+from filexfer.cli import limits, options, output
+from filexfer.loglimit import LogLimit
 from filexfer.names import shown
 from filexfer.server import raise_file_limit
 
@@ -70,6 +71,7 @@ def configure(parser: ArgumentParser) -> None:
         help="processes (default: one per core)",
     )
     options.add_shape(how, "all clients")
+    limits.add(parser)
     options.add_durability(parser)
     options.add_verbosity(parser)
 
@@ -83,12 +85,14 @@ def run(arguments: Namespace) -> int:
     allow = [word for word in arguments.allow.split(",") if word]
     if set(allow) - {"overwrite", "delete"}:
         raise UsageError("--allow takes overwrite and delete, with a comma between")
+    bounds = limits.given(arguments)
     level = logging.INFO if arguments.verbose else logging.WARNING
     logging.basicConfig(
         level=logging.ERROR if arguments.quiet else level,
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
+    LogLimit.install(max(1, bounds.log_lines // arguments.workers))
     raise_file_limit()
     server = Server(
         arguments.folder,
@@ -100,6 +104,7 @@ def run(arguments: Namespace) -> int:
         insecure=arguments.insecure,
         bwlimit=arguments.bwlimit,
         congestion=arguments.congestion,
+        limits=bounds,
     )
     workers.hold_signals()  # who reads the address may send one at once
     if not arguments.quiet:

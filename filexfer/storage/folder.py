@@ -14,6 +14,7 @@ from filexfer.errors import Code, FileError, LocalError
 from filexfer.storage.directories import Directories, remove
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations
+from filexfer.storage.room import Bounds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Folder:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LocalError(f"cannot use the folder {names.shown(self.path)}: {reason}") from error
         self.reservations = Reservations()
+        self.bounds = Bounds()
         self._swept: set[tuple[int, int]] = set()
         self._lock = allocate_lock()  # guards _swept
 

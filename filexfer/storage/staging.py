@@ -15,10 +15,11 @@ import os
 from filexfer import names
 from filexfer.entry import FILE, FOLDER, LINK, Entry
 from filexfer.errors import Code, FileError
-from filexfer.storage import reservations, system
+from filexfer.storage import system
 from filexfer.storage.directories import Directories, locate
 from filexfer.storage.policy import IDENTICAL, Choice, Decision
 from filexfer.storage.reading import Reading
+from filexfer.storage.room import BLOCK, Room
 from filexfer.storage.staged import FolderFinish, Staged
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from filexfer.storage.policy import Policy
 
 LARGE = 16 << 20  # bytes from which free space is looked at before a file is taken
+_WRITES = {Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH, Choice.WANT_DIGEST}
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -58,6 +60,7 @@ class Staging:
         self._reading: Reader = Reading(folder.fd)
         self._prefix = names.RESERVED + os.urandom(12).hex()
         self._count = 0
+        self.room = Room(folder.bounds, folder.reservations)
 
     def __enter__(self) -> Staging:
         return self
@@ -99,6 +102,8 @@ class Staging:
             )
         except FileError as error:
             return Decision(Choice.REFUSE, error.code, error.text)
+        if offered.size >= self.room.left and offered.type == FILE and decision.choice in _WRITES:
+            return self._if_there_is_room(offered, decision)
         if decision.choice is Choice.IDENTICAL and existing and offered.type == FOLDER:
             wanted = (offered.mode & ~system.umask(), offered.mtime)
             if (existing.mode, existing.mtime) != wanted:
@@ -115,6 +120,10 @@ class Staging:
         name = entry.name
         above, part = locate(name)
         folder = self.folders.known(above) or self._folder_of(name, above)
+        room = self.room
+        room.left -= len(data) + BLOCK
+        if room.left < 0:
+            room.look(folder.fd, name, len(data))
         if folder.direct:
             try:
                 return self._written(Staged(self, folder, part, part, entry), data)
@@ -163,7 +172,7 @@ class Staging:
         name = entry.name
         above, part = locate(name)
         folder = self._claimed(name, above)
-        reserved = self._reserve(folder, entry) if entry.size >= LARGE else 0
+        reserved = self._reserve(folder, entry)
         temporary = self.temporary()
         try:
             fd = os.open(temporary, _CREATE, entry.mode & 0o777, dir_fd=folder.fd)
@@ -259,12 +268,22 @@ class Staging:
         return f"{self._prefix}{self._count:08x}.part"
 
     def _reserve(self, folder: Directory, entry: Entry) -> int:
-        ledger = self.folder.reservations
-        ledger.add(entry.size)
-        if ledger.total() > reservations.free_bytes(folder.fd):
-            ledger.add(-entry.size)
-            raise FileError(Code.NO_SPACE, entry.name, "no space left on the disk for its size")
-        return entry.size
+        """Have space promised to a file, if it is large; return how much."""
+        size = entry.size
+        self.room.check_size(entry.name, size)
+        if size >= LARGE:
+            self.room.promise(folder.fd, entry.name, size)
+            return size
+        if size >= self.room.left:
+            self.room.look(folder.fd, entry.name, size)
+        return 0
+
+    def _if_there_is_room(self, offered: Entry, decision: Decision) -> Decision:
+        try:
+            self.room.look(self.folder.fd, offered.name, offered.size)
+        except FileError as error:
+            return Decision(Choice.REFUSE, error.code, error.text)
+        return decision
 
 
 class Draft:
@@ -296,6 +315,8 @@ class Draft:
 
         """
         size = len(data)
+        name, promised = self.staged.entry.name, self._reserved > 0
+        self._staging.room.spend(self.staged.folder.fd, name, self._at, size, promised)
         try:
             done = os.write(self.fd, data)
             while done < size:
@@ -308,6 +329,7 @@ class Draft:
 
     def skip(self, size: int) -> None:
         """Append *size* zero bytes as a hole."""
+        self._staging.room.check_size(self.staged.entry.name, self._at + size)
         try:
             self._at = os.lseek(self.fd, size, os.SEEK_CUR)
         except OSError as error:

@@ -1,0 +1,74 @@
+"""The options of ``filexfer serve`` that limit what clients may take.
+
+This module must not know how a limit is kept.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+from filexfer import Limits
+from filexfer.limits import CHANGEABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+
+    from filexfer.limits import Limit
+
+_METAVARS = {"bytes": "SIZE", "bytes per second": "RATE", "seconds": "SECONDS", "connections": "N"}
+
+
+def add(parser: ArgumentParser) -> None:
+    """Add the options."""
+    group = parser.add_argument_group("limits (sizes: 500K, 20M, 2G; steps of 1024)")
+    for limit in CHANGEABLE:
+        if limit.option:
+            group.add_argument(
+                limit.option,
+                dest=limit.name,
+                type=_size if "bytes" in limit.unit else _number(limit.unit),
+                default=limit.default,
+                metavar=_METAVARS[limit.unit],
+                help=_help(limit),
+            )
+
+
+def given(arguments: Namespace) -> Limits:
+    """Return the limits that the arguments say.
+
+    Raises:
+        UsageError: if one makes no sense.
+
+    """
+    return Limits(
+        **{limit.name: getattr(arguments, limit.name) for limit in CHANGEABLE if limit.option}
+    )
+
+
+def _help(limit: Limit) -> str:
+    what = f"connections {limit.text}" if limit.unit == "connections" else limit.text
+    return f"{what} (default: {limit.usual})".replace("%", "%%")
+
+
+def _number(unit: str) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            return float(text) if unit == "seconds" else int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is no number") from None
+
+    return number
+
+
+def _size(text: str) -> int:
+    from filexfer import UsageError  # noqa: PLC0415 - loaded by now
+    from filexfer.rates import parse  # noqa: PLC0415 - seldom needed
+
+    try:
+        if "bit" not in text and "/" not in text:
+            return parse(text)
+        raise UsageError(text)
+    except UsageError:
+        raise ArgumentTypeError(f"{text!r} is no size, such as 500K, 20M or 2G") from None
