@@ -25,8 +25,9 @@ from conftest import SECONDS, Raw, Served, both, framed, leftovers, tree_state
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import Options, connection, server, session
+from filexfer import Options, connection, hashing, protocol, server, session
 from filexfer.connection import BUFFER
+from filexfer.errors import Code, FileError
 from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
 from filexfer.storage import reservations, staging
 
@@ -71,11 +72,14 @@ class Host:
 
     def settle(self) -> None:
         """Wait until no session goes on."""
-        sessions = self.served.server._sessions
-        while threads := list(sessions.values()):
-            if threads[0].ident:  # started, so that it can be waited for
-                threads[0].join(SECONDS)
-                assert not threads[0].is_alive()
+        server = self.served.server
+        while True:
+            with server._lock:  # a session may be under way before it is noted
+                threads = list(server._sessions.values())
+            if not threads:
+                return
+            threads[0].join(SECONDS)
+            assert not threads[0].is_alive()
 
     def check(self) -> None:
         """Check that the server is as good as new."""
@@ -1529,6 +1533,63 @@ def test_enormous_holes(it: Host) -> None:
     peer.frame({"kind": "file", "name": "a", "size": 1000, "algorithm": "md5"})
     peer.send(struct.pack("!I", 0xFFFFFFFF))
     assert peer.replies("error")[-1]["code"] == "bad_header"
+    assert it.names() == set()
+
+
+def hole(size: int) -> bytes:
+    return struct.pack("!I", HOLE | size)
+
+
+def test_holes_of_an_unknown_size(it: Host) -> None:
+    """Four bytes are no two gigabytes of work: only what was announced has holes."""
+    peer = it.guest()
+    peer.frame({"kind": "put"})
+    peer.frame({"kind": "file", "name": "a", "algorithm": "md5"})
+    peer.send(hole(HOLE - 1))
+    text = peer.replies("error")[-1]["text"]
+    assert "holes" in text
+    assert it.names() == set()
+
+
+def test_holes_that_the_disk_cannot_hold(it: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not hashed. (No disk here says so soon that a file is too large for it.)"""
+    hashed: list[int] = []
+    new = hashing.new
+
+    class Noted:
+        def __init__(self, algorithm: str) -> None:
+            self._made = new(algorithm)
+
+        def update(self, data: Any) -> None:
+            hashed.append(len(data))
+            self._made.update(data)
+
+        def hexdigest(self) -> str:
+            return self._made.hexdigest()
+
+    def too_far(draft: staging.Draft, size: int) -> None:
+        raise FileError(Code.TOO_LARGE, draft.staged.entry.name, f"{size} bytes are too many")
+
+    monkeypatch.setattr(hashing, "new", Noted)
+    monkeypatch.setattr(staging.Draft, "skip", too_far)
+    outcomes = put(it.guest(), parts("a", b"x" * 100, 3 << 20), file("b", b"hi"))
+    assert [(each["item"], each["code"]) for each in outcomes] == [(1, "too_large")]
+    assert it.names() == {"b"}
+    assert hashed == [100, 2]
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_holes_of_a_client_that_has_gone(
+    it: Host, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """What it left behind in a few bytes does not keep the server busy for minutes."""
+    monkeypatch.setattr(protocol, "ALIVE_EVERY", 0.05)
+    peer = it.guest()
+    peer.frame({"kind": "put"})
+    head = {"kind": "file", "name": "a", "size": 2**43, "sparse": True, "algorithm": "md5"}
+    peer.send(framed(head) + hole(HOLE - 1) * 4000)
+    getattr(peer, ending)()
+    it.settle()
     assert it.names() == set()
 
 

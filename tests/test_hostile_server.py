@@ -358,6 +358,15 @@ def test_c14_no_more_is_read_than_was_announced(into: Path, head: bytes) -> None
     assert [path.read_bytes() for path in into.iterdir()] in ([], [b"0123456789"])
 
 
+def test_c14_four_bytes_do_not_make_two_gigabytes(into: Path) -> None:
+    """Without an announced size there are no holes: neither work nor zeros by the gigabyte."""
+    head = framed({"kind": "file", "name": "a", "algorithm": "md5"})
+    none = pytest.raises(ProtocolError, match="no holes")
+    with hostile(sends(head, b"\xff" * 4, hangs=True)) as client, none:
+        get(client, "a", into)
+    assert os.listdir(into) == []
+
+
 @pytest.mark.parametrize("what", ["parts", "holes"])
 def test_c14_a_body_longer_than_announced_is_not_read_to_its_end(into: Path, what: str) -> None:
     """However well it ends."""

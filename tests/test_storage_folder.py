@@ -249,6 +249,39 @@ def test_a_folder_with_something_in_it_is_removed_only_if_asked_for(
     assert os.listdir(tmp_path / "outside") == ["precious"]
 
 
+LEFT = ".fx-" + "0" * 32 + ".part"
+
+
+def test_a_folder_that_holds_only_what_a_dead_process_left_is_empty(
+    folder: Folder, top: Path
+) -> None:
+    """Nobody can see it, so nobody can be told to remove it first."""
+    (top / "a").mkdir()
+    (top / "a" / LEFT).write_bytes(b"half a file")
+    (top / "a" / ".fx-hidden").mkdir()
+    (top / "a" / ".fx-hidden" / "file").write_bytes(b"")
+    folder.remove("a")
+    assert os.listdir(top) == []
+
+
+def test_a_folder_into_which_something_arrives_is_not_empty(folder: Folder, top: Path) -> None:
+    with Staging(folder, Policy(), "none") as staging:
+        draft = staging.begin(Entry("a/name", FILE, 0, 0, 0o600))
+        assert refusal(folder.remove, "a") == Code.NOT_EMPTY
+        draft.write(b"whole")
+        draft.finish(Entry("a/name", FILE, 5, 0, 0o600)).publish()
+    assert (top / "a" / "name").read_bytes() == b"whole"
+    assert refusal(folder.remove, "a") == Code.NOT_EMPTY
+
+
+def test_a_folder_with_a_leftover_and_a_file_stays(folder: Folder, top: Path) -> None:
+    (top / "a").mkdir()
+    (top / "a" / LEFT).write_bytes(b"half a file")
+    (top / "a" / "file").write_bytes(b"precious")
+    assert refusal(folder.remove, "a") == Code.NOT_EMPTY
+    assert (top / "a" / "file").read_bytes() == b"precious"
+
+
 def test_what_cannot_be_removed_is_told(folder: Folder, top: Path) -> None:
     (top / "file").write_bytes(b"")
     assert refusal(folder.remove, "missing") == Code.NOT_FOUND

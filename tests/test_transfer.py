@@ -34,7 +34,7 @@ from filexfer.buffers import LARGE, SMALL
 from filexfer.connection import BUFFER
 from filexfer.errors import Code
 from filexfer.hashing import ALGORITHMS
-from filexfer.names import derived
+from filexfer.names import derived, shown
 from filexfer.protocol import PART_MAX, PLAIN_MAX
 from filexfer.storage import system
 from filexfer.storage.reading import LargeFile, Reading
@@ -54,6 +54,7 @@ KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 TIME = 1_700_000_000_123_456_789
 SECOND = 1_000_000_000
 LEFT = ".fx-" + "0" * 32 + ".part"
+ONCE = Options(durability="none", retries=0)
 
 
 class Route:
@@ -406,6 +407,32 @@ def test_links_that_lead_out_are_not_sent(route: Route, canary: Path) -> None:
         "tree/turns",
     ]
     assert sorted(tree_state(route.target / "tree")) == ["file", "inside"]
+
+
+@pytest.mark.parametrize("target", ["file", "../up", "/absolute", "none", "a\x1b[31m"])
+def test_a_link_that_is_asked_for_by_name_fails(
+    served: Served, tmp_path: Path, target: str
+) -> None:
+    """It does not come without what it leads to, and that is said; the rest comes."""
+    lay(served.folder / "file")
+    (served.folder / "link").symlink_to(target)
+    report = served.client().get(["link", "file"], tmp_path / "got", ONCE)
+    assert failures(report) == {"link": Code.NOT_REGULAR}
+    assert report.warnings == []
+    assert shown(target) in str(report.failures[0])
+    assert str(report.failures[0]).isprintable()
+    assert os.listdir(tmp_path / "got") == ["file"]
+
+
+def test_a_link_on_the_command_line_of_an_upload_is_followed(
+    served: Served, tmp_path: Path
+) -> None:
+    """Whoever types the name means what it leads to."""
+    lay(tmp_path / "file")
+    (tmp_path / "link").symlink_to("file")
+    assert served.client().put([tmp_path / "link"], "", ONCE).files == 1
+    assert (served.folder / "link").read_bytes() == b"data"
+    assert not (served.folder / "link").is_symlink()
 
 
 def test_pipes_are_passed_over(route: Route) -> None:
@@ -1152,8 +1179,8 @@ def test_what_is_no_file_does_not_become_standard_output(served: Served) -> None
     with drain() as (fd, got):
         assert failures(client.get_stream("none", fd)) == {"none": Code.NOT_FOUND}
         assert client.get_stream("folder", fd).failed
-        assert client.get_stream("link", fd).files == 0
-        assert client.get_stream("pipe", fd).files == 0
+        assert failures(client.get_stream("link", fd)) == {"link": Code.NOT_REGULAR}
+        assert failures(client.get_stream("pipe", fd)) == {"pipe": Code.PASSED_OVER}
     assert got == [b""]
 
 
