@@ -96,6 +96,7 @@ def bytes_in(top: Path) -> set[object]:
     return {entry[3] for entry in tree_state(top).values() if entry[0] == "file"}
 
 
+@pytest.mark.case("D3")
 @pytest.mark.parametrize("durability", ["none", "batch"])
 def test_d3_uploads_into_a_folder_that_flips(
     serve: Serve, tmp_path: Path, canary: Path, durability: str
@@ -112,6 +113,7 @@ def test_d3_uploads_into_a_folder_that_flips(
             client.put([tmp_path / "local" / "dir" / "precious"], f"dir/new/{turn}", FORCE)
 
 
+@pytest.mark.case("D3")
 def test_d3_downloads_into_a_folder_that_flips(
     served: Served, tmp_path: Path, canary: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_d3_downloads_into_a_folder_that_flips(
             client.get(["dir"], tmp_path / "local", FORCE)
 
 
+@pytest.mark.case("D3")
 def test_d3_folders_made_and_listed_in_a_folder_that_flips(served: Served, canary: Path) -> None:
     (served.folder / "dir").mkdir()
     client = served.client()
@@ -138,6 +141,7 @@ def test_d3_folders_made_and_listed_in_a_folder_that_flips(served: Served, canar
             assert not found & {"precious", "sub", "sub/secret"}
 
 
+@pytest.mark.case("D3")
 def test_d3_removals_in_a_folder_that_flips(serve: Serve, canary: Path) -> None:
     served = serve(allow=["delete"])
     client = served.client()
@@ -161,6 +165,7 @@ def test_d3_removals_in_a_folder_that_flips(serve: Serve, canary: Path) -> None:
     os.close(inside)
 
 
+@pytest.mark.case("D4")
 def test_d4_uploads_from_a_folder_and_a_file_that_flip(
     served: Served, tmp_path: Path, canary: Path
 ) -> None:
@@ -174,6 +179,7 @@ def test_d4_uploads_from_a_folder_and_a_file_that_flip(
     assert not bytes_in(served.folder) & OUTSIDE
 
 
+@pytest.mark.case("D4")
 def test_d4_downloads_from_a_folder_and_a_file_that_flip(
     served: Served, tmp_path: Path, canary: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_name_that_no_system_can_write_is_refused(root: int, top: Path) -> Non
     assert os.listdir(top) == []
 
 
+@pytest.mark.case("D2")
 def test_a_link_to_a_folder_is_no_folder(root: int, top: Path, tmp_path: Path) -> None:
     """Neither as the last component nor above it, inside or outside the root."""
     (tmp_path / "outside" / "sub").mkdir(parents=True)
@@ -215,6 +216,7 @@ def claimed_elsewhere(path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.case("D24")
 def test_a_leftover_of_a_dead_process_is_removed(root: int, top: Path) -> None:
     process = claimed_elsewhere(top)
     process.kill()
@@ -284,6 +286,7 @@ def test_where_there_are_no_locks_nothing_is_swept(
     assert os.listdir(top) == [LEFT]
 
 
+@pytest.mark.case("D24")
 def test_a_hidden_folder_of_a_dead_process_is_removed_with_all_in_it(
     root: int, top: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +302,7 @@ def test_a_hidden_folder_of_a_dead_process_is_removed_with_all_in_it(
     assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
+@pytest.mark.case("D24", "D25")
 def test_what_is_not_surely_a_leftover_is_left(root: int, top: Path, tmp_path: Path) -> None:
     """A hard link may be all that is left of a precious file; we make no pipes."""
     precious = tmp_path / "precious"
@@ -340,6 +344,7 @@ def test_a_rename_in_two_steps_that_was_killed_between_them_is_completed(
         assert (top / "name").read_bytes() == b"whole"
 
 
+@pytest.mark.case("D25")
 def test_a_temporary_name_of_a_file_with_its_own_name_elsewhere_is_left(
     root: int, top: Path
 ) -> None:
@@ -357,6 +362,7 @@ def test_a_temporary_name_of_a_file_with_its_own_name_elsewhere_is_left(
     assert {".fx-1", ".fx-2", ".fx-22", ".fx-3"} < set(os.listdir(top))
 
 
+@pytest.mark.case("D24")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another user")
 def test_the_leftovers_of_other_users_are_left(root: int, top: Path) -> None:
     (top / LEFT).write_bytes(b"")

@@ -55,6 +55,7 @@ def refusal(call: Callable[..., object], *arguments: object, **options: bool) ->
 # The root
 
 
+@pytest.mark.case("D26")
 def test_the_root_is_pinned(tmp_path: Path, top: Path, folder: Folder) -> None:
     """What its path means later makes no difference."""
     (top / "file").write_bytes(b"the right one")
@@ -130,6 +131,7 @@ def test_a_file_above_a_name_is_an_error(folder: Folder, top: Path) -> None:
     assert refusal(folder.find, "file/below") == Code.NOT_A_FOLDER
 
 
+@pytest.mark.case("B1")
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_every_operation_refuses_a_bad_name(folder: Folder, top: Path, name: str) -> None:
     """Also where something of that name is there."""
@@ -291,6 +293,7 @@ def test_what_cannot_be_removed_is_told(folder: Folder, top: Path) -> None:
     assert os.listdir(top) == ["file"]
 
 
+@pytest.mark.case("D2")
 def test_nothing_is_removed_through_a_link(folder: Folder, top: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_bytes(b"")
@@ -300,6 +303,7 @@ def test_nothing_is_removed_through_a_link(folder: Folder, top: Path, tmp_path: 
     assert os.listdir(tmp_path / "outside") == ["precious"]
 
 
+@pytest.mark.case("D3")
 def test_d3_a_folder_that_becomes_a_link_while_it_is_removed_is_not_followed(
     folder: Folder, top: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
