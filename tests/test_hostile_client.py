@@ -110,7 +110,7 @@ def host(
     yield start
     for each in hosts:
         each.check()
-    oracles.log_is_clean(caplog.records)
+    oracles.log_is_clean([*caplog.get_records("call"), *caplog.records])  # and of this phase
 
 
 @pytest.fixture
@@ -599,6 +599,28 @@ def test_inside_a_put(it: Host, message: Reply) -> None:
     assert replies[-1]["code"] == "out_of_order"
     peer.finish()
     assert peer.reply() is None
+    assert it.names() == {"a"}
+
+
+@pytest.mark.case("A24")
+@pytest.mark.parametrize("when", ["opening", "idle", "put", "body", "get"])
+@pytest.mark.parametrize("code", ["denied", "busy", "bad_header", "nonsense"])
+def test_errors_that_answer_nothing(it: Host, when: str, code: str) -> None:
+    """A24: an error that is not meant to end the talk ends it where nothing was asked."""
+    (it.folder / "a").write_bytes(b"hi")
+    peer = it.peer() if when == "opening" else it.guest()
+    if when in ("put", "body"):
+        peer.frame({"kind": "put"})
+    if when == "body":
+        peer.send(framed({"kind": "file", "name": "b", "algorithm": "md5"}) + bytes(4))
+    if when == "get":
+        peer.frame({"kind": "get", "names": ["a"], "fresh": True})
+    peer.frame({"kind": "error", "code": code, "text": "x\x1b", "fatal": False})
+    peer.finish()
+    peer.sock.settimeout(5)
+    while peer.read(1 << 16):
+        pass
+    it.settle()
     assert it.names() == {"a"}
 
 

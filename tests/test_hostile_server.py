@@ -782,6 +782,30 @@ def test_c25_replies_to_what_was_not_sent_end_it(tmp_path: Path, what: str) -> N
         client.put([tmp_path / "a"], "x", ONCE)
 
 
+@pytest.mark.case("C25", "A24")
+@pytest.mark.parametrize("when", ["greeting", "put", "get", "body"])
+def test_c25_an_error_that_answers_nothing_ends_it(into: Path, tmp_path: Path, when: str) -> None:
+    """It says that it is not meant to; but nothing was asked that it could answer."""
+    (tmp_path / "a").write_bytes(b"data")
+
+    def act(peer: Raw) -> None:
+        if when == "greeting":
+            peer.reply()
+        else:
+            greet(peer)
+            until(peer, "put" if when == "put" else "get", "file")
+        if when == "body":
+            peer.send(framed({"kind": "file", "name": "a", "algorithm": "md5"}) + bytes(4))
+        peer.frame({"kind": "error", "code": "denied", "text": "no\x1b", "fatal": False})
+        peer.finish()
+        silent(peer)
+
+    words = (str(tmp_path / "a"), "x") if when == "put" else ("a", f"{into}/")
+    with hostile(act) as client, pytest.raises(RefusedError, match=r"no\\x1b"):
+        (client.put if when == "put" else client.get)([words[0]], words[1], ONCE)
+    assert os.listdir(into) == []
+
+
 LATER: dict[str, list[dict[str, Any]]] = {
     "end without done": [{"kind": "received", "count": 1}, {"kind": "end"}],
     "end at once": [{"kind": "end"}],
