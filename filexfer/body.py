@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from filexfer.storage.contract import Item, Target, Writer
 
 _ZEROS = memoryview(bytes(1 << 20))
+_TICK = 64 << 20  # zeros between two words to the sender; hashed in some hundredths of a second
 
 
 class LargeBody:
@@ -133,7 +134,7 @@ class LargeBody:
         size, is_hole = part_length(connection.body(LENGTH.size))
         while size:
             if is_hole:
-                self._skip(size)
+                self._skip(size, connection.keep_alive)
                 size, is_hole = part_length(connection.body(LENGTH.size))
             else:  # the next length comes with the last bytes, in the same call
                 size, is_hole = part_length(self._pieces(connection, buffer, size, ROOM))
@@ -159,18 +160,27 @@ class LargeBody:
             self._moved(piece)
         return rest
 
-    def _skip(self, size: int) -> None:
+    def _skip(self, size: int, tick: Callable[[], object]) -> None:
+        """Take in a hole; *tick* tells the sender that we are busy, and finds out if it has gone.
+
+        A few bytes ask for much hashing here. So only as many zeros are hashed as were announced,
+        none if the disk cannot hold them, and none for a sender that is not there any more.
+        """
+        if self._announced is None:
+            raise ProtocolError("a body of unknown size must have no holes")
         self._count(size)
-        left = size
-        while left and self._draft:
-            piece = min(left, len(_ZEROS))
-            self._hash.update(_ZEROS[:piece])
-            left -= piece
         if self._draft:
             try:
                 self._draft.skip(size)
             except FileError as error:
                 self._refuse(error)
+        done = 0
+        while done < size and self._draft:
+            piece = min(size - done, len(_ZEROS))
+            self._hash.update(_ZEROS[:piece])
+            done += piece
+            if not done % _TICK:
+                tick()
         self._moved(size)
 
     def _count(self, size: int) -> None:

@@ -301,6 +301,8 @@ class Client:
             report,
             lambda: not target.was_written,
         )
+        while report.warnings:  # nothing else was asked for
+            report.fail(report.warnings.pop())
         report.finish()
         if target.failure:
             raise LocalError(str(target.failure))

@@ -185,10 +185,10 @@ class Connection(Intake):
         header = self._header()
         if header is None:
             return None
-        message = codec.decode(header, state)
-        if type(message) is protocol.Error and message.fatal:
-            raise said(message.code, message.text)
-        return message
+        found = codec.decode(header, state)
+        if type(found) is protocol.Error and (found.fatal or state is not protocol.State.ANSWERING):
+            raise said(found.code, found.text)
+        return found
 
     def _header(self) -> memoryview | None:
         """Return the next frame's header if it is there whole."""

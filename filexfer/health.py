@@ -111,7 +111,7 @@ def _of_talk(door: Door, connection: Connection) -> Iterator[Finding]:
     from filexfer import probe  # noqa: PLC0415 - as above
 
     if door.rights:
-        yield Finding("rights", ", ".join(sorted(door.rights)))
+        yield Finding("rights", shown(", ".join(sorted(door.rights))))
     else:
         text = "this server lets you do nothing"
         yield Finding("rights", text, "ask whoever runs the server", ExitCode.TRUST)

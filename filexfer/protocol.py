@@ -28,7 +28,7 @@ A ``file`` header with a ``hash`` is followed by a plain body: exactly ``size`` 
 without is followed by a body in parts, each a 32-bit length of 1 to 4,194,304 and that many bytes.
 A length with its highest bit set is a hole: so many zero bytes (1 to 2**31-1) that are not sent.
 Length 0 ends the body, and a ``trailer`` frame follows: the digest of the whole by ``algorithm``,
-or why there is none. ``size`` may be absent then (standard input).
+or why there is none. ``size`` may be absent then (standard input); such a body has no holes.
 
 The talk
 ========

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Extent
 from filexfer.errors import Code, FileError
-from filexfer.names import join, link_stays_inside
+from filexfer.names import join, link_stays_inside, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def walk(
                 if entry.type == FILE:
                     report.found += 1
                     report.found_bytes += entry.size
-                elif reason := _reason_to_pass_over(entry, wire_name, source):
-                    failed(FileError(Code.PASSED_OVER, wire_name, reason))
+                elif refusal := _refusal(entry, wire_name, source):
+                    failed(refusal)
                     continue
                 if wire_name or entry.type != FOLDER:
                     offer = Offer(source, entry, wire_name)
@@ -186,9 +186,15 @@ class _Split:
         return key % self._shares == self._share, len(parts)
 
 
-def _reason_to_pass_over(entry: Entry, wire_name: str, source: Source) -> str:
+def _refusal(entry: Entry, wire_name: str, source: Source) -> FileError | None:
+    """Return why the entry is not sent; a link that was asked for by itself is a failure."""
     if entry.type == SPECIAL:
-        return "is a pipe, socket or device"
-    if entry.type == LINK and not link_stays_inside(wire_name, entry.extra, source.wire_name):
-        return "is a link that leads out of the folder"
-    return ""
+        return FileError(Code.PASSED_OVER, wire_name, "is a pipe, socket or device")
+    if entry.type != LINK:
+        return None
+    if entry.name == source.name:
+        text = f"is a symbolic link, which is not followed; it leads to {shown(entry.extra)}"
+        return FileError(Code.NOT_REGULAR, wire_name, text)
+    if not link_stays_inside(wire_name, entry.extra, source.wire_name):
+        return FileError(Code.PASSED_OVER, wire_name, "is a link that leads out of the folder")
+    return None

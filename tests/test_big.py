@@ -62,6 +62,7 @@ def place_for_holes(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.case("A29", "D15")
 def test_sparse_file_of_5_gib(tmp_path: Path) -> None:
     """A sparse file stays sparse, up and down, and no process needs memory for its size."""
     folder = place_for_holes(tmp_path)

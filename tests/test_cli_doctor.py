@@ -176,6 +176,7 @@ def test_something_else_serves_there(script: Any, reason: str) -> None:
     assert reason in text
 
 
+@pytest.mark.case("C18")
 def test_a_server_without_rights_and_manners() -> None:
     """Without any right nothing can be done; what a server calls itself stays in its line."""
 

@@ -438,6 +438,7 @@ LOCALES = {
 }
 
 
+@pytest.mark.case("D13", "D14", "L2")
 @pytest.mark.parametrize("locale", LOCALES)
 def test_odd_names_in_every_locale(locale: str, odd: Path, tmp_path: Path) -> None:
     """Names keep their bytes up and down, whatever the locale of client and server is."""
@@ -503,6 +504,7 @@ def test_library_without_utf8(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "in") in ([], ["你好"])
 
 
+@pytest.mark.case("D13", "L2")
 def test_odd_names_in_errors(odd: Path, service: Service) -> None:
     """A name in an error or a summary is escaped, and stays in its line."""
     missing = os.path.join(os.fsencode(odd), b"no\x1b[2J\nsuch\xff")

@@ -280,7 +280,7 @@ def on_terminal(*words: object, seen: Callable[[str], object]) -> tuple[int, str
     except OSError:  # Linux says so when the other end is closed
         pass
     os.close(ours)
-    return process.wait(SECONDS), shown.decode()
+    return process.wait(SECONDS), shown.decode(errors="replace")
 
 
 class Slow:

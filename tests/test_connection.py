@@ -187,6 +187,7 @@ def test_replies_while_a_write_waits(pair: LinkPair) -> None:
     assert longest <= QUEUE_MAX + 6 * BUFFER
 
 
+@pytest.mark.case("A27")
 def test_back_pressure(scripted: Callable[..., tuple[Raw, Connection]]) -> None:
     """A27: whose replies are not read is not read either, until they are."""
     peer, connection = scripted()
@@ -250,6 +251,7 @@ def a_talk() -> tuple[bytes, Callable[[Connection], None]]:
     return data, check
 
 
+@pytest.mark.case("A5")
 def test_one_byte_at_a_time(pair: LinkPair) -> None:
     """A5: where the segments are cut makes no difference."""
     client, server = pair
@@ -263,6 +265,7 @@ def test_one_byte_at_a_time(pair: LinkPair) -> None:
     both(send, lambda: check(server))
 
 
+@pytest.mark.case("A5", "A6")
 @pytest.mark.parametrize("size", [2, 3, 5, 64, 299, 1000, 100_000])
 def test_other_cuts(scripted: Callable[..., tuple[Raw, Connection]], size: int) -> None:
     """A5, A6: nor does how many frames and bodies come glued together."""
@@ -277,6 +280,7 @@ def test_other_cuts(scripted: Callable[..., tuple[Raw, Connection]], size: int) 
     assert not connection.has_input
 
 
+@pytest.mark.case("A6")
 def test_glued(pair: LinkPair) -> None:
     """A6: a hundred talks in one go, and no byte of one is taken for another's."""
     client, server = pair
@@ -291,6 +295,7 @@ def test_glued(pair: LinkPair) -> None:
     assert not server.has_input
 
 
+@pytest.mark.case("A29")
 @pytest.mark.parametrize("before", [0, 1, FRAME_MAX, 200_000])
 @pytest.mark.parametrize("size", [0, 1, FRAME_MAX + 1, PLAIN_MAX - 1, PLAIN_MAX])
 def test_plain_bodies(pair: LinkPair, before: int, size: int) -> None:
@@ -308,6 +313,7 @@ def test_plain_bodies(pair: LinkPair, before: int, size: int) -> None:
     both(client.flush, read)
 
 
+@pytest.mark.case("A29")
 @pytest.mark.parametrize("size", [0, 1, BUFFER - 1, BUFFER, BUFFER + 1, 3 << 20])
 def test_large_bodies(pair: LinkPair, size: int) -> None:
     """A29: a large body goes into the caller's memory, and not a byte more."""
@@ -356,6 +362,7 @@ def test_bad_parts(scripted: Callable[..., tuple[Raw, Connection]], length: int)
         part_length(connection.body(4))
 
 
+@pytest.mark.case("A1", "A2")
 @pytest.mark.parametrize("length", [0, FRAME_MAX + 1, 2**31, 0x7B226E61, 0xFFFFFFFF])
 def test_bad_lengths(scripted: Callable[..., tuple[Raw, Connection]], length: int) -> None:
     """A1, A2: a length outside its range is refused before anything is allocated for it."""
@@ -441,6 +448,7 @@ def test_alive_never_comes_inside_a_body(
     assert (tmp_path / "back").read_bytes() == (tmp_path / "sparse").read_bytes()
 
 
+@pytest.mark.case("D15")
 def test_holes_go_out_one_by_one(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -543,6 +551,7 @@ def test_the_deadline(
     assert clock.now == 1010
 
 
+@pytest.mark.case("B18")
 @pytest.mark.parametrize("inside_a_body", [False, True])
 def test_the_least_rate(
     scripted: Callable[..., tuple[Raw, Connection]],
@@ -885,6 +894,7 @@ def test_half_close_before_a_long_answer(scripted: Callable[..., tuple[Raw, Conn
     assert len(came[0]) == 4 << 20
 
 
+@pytest.mark.case("A3", "A4")
 @pytest.mark.parametrize("cut", [1, 3, 4, 5, -1])
 @pytest.mark.parametrize("ending", ["finish", "close", "reset"])
 def test_cut_inside_a_frame(
@@ -899,6 +909,7 @@ def test_cut_inside_a_frame(
     assert isinstance(caught.value, CutShort) or ending == "reset"
 
 
+@pytest.mark.case("A19")
 @pytest.mark.parametrize("ending", ["finish", "close", "reset"])
 @pytest.mark.parametrize("into", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 99])
@@ -994,6 +1005,7 @@ def test_a_server_that_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # TLS with whoever calls
 
 
+@pytest.mark.case("A23")
 @pytest.mark.parametrize(
     "words",
     [
@@ -1122,6 +1134,7 @@ def test_a_session_with_tls_ends(
     assert not session.is_alive()
 
 
+@pytest.mark.case("A23")
 def test_a_probe_of_a_server_with_tls(
     serve: Callable[..., Served],
     tls_contexts: Contexts,

@@ -149,6 +149,7 @@ def test_said(code: str, cls: type[FilexferError]) -> None:
         assert error.code == code
 
 
+@pytest.mark.case("C18")
 def test_said_is_harmless() -> None:
     """C18: a peer's words are escaped and cut before anybody sees them."""
     error = str(said(Code.DENIED, "\x1b]0;owned\x07\r\n\u202e" + "x" * 4000))

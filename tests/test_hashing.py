@@ -59,6 +59,7 @@ def test_in_pieces(algorithm: str, pieces: list[bytes]) -> None:
     assert hashing.text(algorithm, made) == hashing.digest_of(algorithm)(b"".join(pieces))
 
 
+@pytest.mark.case("A18")
 @pytest.mark.parametrize("algorithm", ["", "none", "xxh3", "XXH3_128", "sha1", "__class__", "new"])
 def test_unknown_algorithms(algorithm: str) -> None:
     """A18: nothing but the four is ever looked up."""
@@ -66,6 +67,7 @@ def test_unknown_algorithms(algorithm: str) -> None:
         hashing.new(algorithm)
 
 
+@pytest.mark.case("A18")
 @pytest.mark.parametrize(
     "digest",
     [

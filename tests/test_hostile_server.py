@@ -172,6 +172,7 @@ def get(client: Client, name: str, into: Path, **how: Any) -> Report:
 BAD = ["b", "/etc/x", "../x", "../../x", "aa", "a/../b", "./a", "A", "", ".", "..", "/", "a\0"]
 
 
+@pytest.mark.case("C1", "C2", "C3")
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("make", [file, parts, folder, lambda name: link(name, "x")])
 def test_c1_c2_c3_for_a_file_another_name_comes(
@@ -209,6 +210,7 @@ NESTED = {
 }
 
 
+@pytest.mark.case("C4", "C5", "C7")
 @pytest.mark.parametrize("what", NESTED)
 @pytest.mark.parametrize("durability", ["none", "batch"])
 def test_c4_c5_c7_for_a_folder_things_outside_it_come(
@@ -228,6 +230,7 @@ def test_c4_c5_c7_for_a_folder_things_outside_it_come(
     assert not os.path.exists("/tmp/evil")
 
 
+@pytest.mark.case("C6")
 @pytest.mark.parametrize("asked", ["", "d/"])
 @pytest.mark.parametrize("name", ["", ".", "d/.", "d/", "/", "..", "d/.."])
 def test_c6_the_folder_downloaded_into_is_not_the_servers(
@@ -246,6 +249,7 @@ def test_c6_the_folder_downloaded_into_is_not_the_servers(
     assert os.listdir(into) == []
 
 
+@pytest.mark.case("C8")
 @pytest.mark.parametrize("durability", ["none", "batch", "file"])
 @pytest.mark.parametrize("if_exists", ["error", "overwrite"])
 @pytest.mark.parametrize("target", ["sub", "../canary", "../../canary", "/etc"])
@@ -262,6 +266,7 @@ def test_c8_nothing_is_written_through_a_link_sent_before(
     assert os.listdir(into / "canary") == []
 
 
+@pytest.mark.case("C8")
 def test_c8_a_folder_asked_for_comes_as_a_link(into: Path) -> None:
     (into / "other").mkdir()
     with hostile(sends(link("d", "other"), file("d/x"), kind="folder")) as client:
@@ -269,6 +274,7 @@ def test_c8_a_folder_asked_for_comes_as_a_link(into: Path) -> None:
     assert os.listdir(into / "other") == []
 
 
+@pytest.mark.case("C9")
 @pytest.mark.parametrize("durability", ["none", "batch", "file"])
 def test_c9_a_name_that_comes_twice_stays_as_it_came_first(into: Path, durability: str) -> None:
     items = [file("a", b"first"), file("a", b"second one"), parts("a", b"the third")]
@@ -279,6 +285,7 @@ def test_c9_a_name_that_comes_twice_stays_as_it_came_first(into: Path, durabilit
     assert (into / "a").read_bytes() == b"first"
 
 
+@pytest.mark.case("C10")
 @pytest.mark.parametrize("durability", ["none", "batch", "file"])
 @pytest.mark.parametrize("swapped", [False, True])
 def test_c10_a_name_and_one_below_it(into: Path, durability: str, swapped: bool) -> None:
@@ -291,6 +298,7 @@ def test_c10_a_name_and_one_below_it(into: Path, durability: str, swapped: bool)
     assert os.listdir(into / "d") == ["p"]
 
 
+@pytest.mark.case("C10")
 def test_c10_names_that_this_file_system_tells_apart(into: Path) -> None:
     """Others may not: then the second of each is refused as any name that is taken."""
     names = ["README", "readme", "e\u0301", "\u00e9"]
@@ -306,6 +314,7 @@ def test_c10_names_that_this_file_system_tells_apart(into: Path) -> None:
         assert found == {name: name.encode() for name in names}
 
 
+@pytest.mark.case("C11")
 @pytest.mark.parametrize("if_exists", ["error", "overwrite", "update", "keep-both"])
 def test_c11_links_at_the_target_are_not_followed(into: Path, canary: Path, if_exists: str) -> None:
     (into / "d").mkdir()
@@ -317,6 +326,7 @@ def test_c11_links_at_the_target_are_not_followed(into: Path, canary: Path, if_e
     assert (into / "d" / "way").is_symlink()
 
 
+@pytest.mark.case("C12")
 def test_c12_a_file_of_ours_is_kept_whatever_the_server_sends(into: Path) -> None:
     """It does not even ask."""
     (into / "a").write_bytes(b"ours")
@@ -338,6 +348,7 @@ def endless(peer: Raw, head: bytes) -> None:
         peer.send(bytes(1 << 20))
 
 
+@pytest.mark.case("C14")
 @pytest.mark.parametrize(
     "head",
     [
@@ -358,6 +369,17 @@ def test_c14_no_more_is_read_than_was_announced(into: Path, head: bytes) -> None
     assert [path.read_bytes() for path in into.iterdir()] in ([], [b"0123456789"])
 
 
+@pytest.mark.case("C14")
+def test_c14_four_bytes_do_not_make_two_gigabytes(into: Path) -> None:
+    """Without an announced size there are no holes: neither work nor zeros by the gigabyte."""
+    head = framed({"kind": "file", "name": "a", "algorithm": "md5"})
+    none = pytest.raises(ProtocolError, match="no holes")
+    with hostile(sends(head, b"\xff" * 4, hangs=True)) as client, none:
+        get(client, "a", into)
+    assert os.listdir(into) == []
+
+
+@pytest.mark.case("C14")
 @pytest.mark.parametrize("what", ["parts", "holes"])
 def test_c14_a_body_longer_than_announced_is_not_read_to_its_end(into: Path, what: str) -> None:
     """However well it ends."""
@@ -374,6 +396,7 @@ def test_c14_a_body_longer_than_announced_is_not_read_to_its_end(into: Path, wha
     assert os.listdir(into) == []
 
 
+@pytest.mark.case("C16")
 @pytest.mark.parametrize(
     "header",
     [
@@ -404,6 +427,7 @@ def test_c16_a_body_that_cannot_be_verified_is_not_taken(
     assert os.listdir(into) == []
 
 
+@pytest.mark.case("C16")
 def test_c16_a_weaker_hash_than_the_one_asked_for_is_not_taken(into: Path) -> None:
     """Whoever asks for SHA-256 wants to know that it is that which was checked."""
     with hostile(sends(file("a", b"evil"))) as client:
@@ -427,6 +451,7 @@ TRAILERS = {
 }
 
 
+@pytest.mark.case("C16")
 @pytest.mark.parametrize("what", TRAILERS)
 def test_c16_a_body_in_parts_ends_with_its_hash_or_is_not_taken(into: Path, what: str) -> None:
     trailer, code = TRAILERS[what]
@@ -439,6 +464,7 @@ def test_c16_a_body_in_parts_ends_with_its_hash_or_is_not_taken(into: Path, what
     assert os.listdir(into) == []
 
 
+@pytest.mark.case("A21")
 @pytest.mark.parametrize("size", [4, PLAIN_MAX + 4], ids=["small", "large"])
 def test_a21_a_body_that_is_not_what_its_hash_says(into: Path, size: int) -> None:
     """The next file is not affected, nor what was there of that name."""
@@ -455,6 +481,7 @@ def test_a21_a_body_that_is_not_what_its_hash_says(into: Path, size: int) -> Non
     }
 
 
+@pytest.mark.case("A19")
 def test_a_body_in_parts_shorter_than_announced_is_not_taken(into: Path) -> None:
     with hostile(sends(parts("a", b"evil", size=5))) as client:
         report = get(client, "a", into)
@@ -462,6 +489,7 @@ def test_a_body_in_parts_shorter_than_announced_is_not_taken(into: Path) -> None
     assert os.listdir(into) == []
 
 
+@pytest.mark.case("A21")
 @pytest.mark.parametrize("size", [4, 5 << 20], ids=["small", "large"])
 def test_standard_output_with_a_wrong_hash_is_told_aloud(size: int) -> None:
     """Of a small file nothing is written; of a large one the end shows it."""
@@ -493,6 +521,7 @@ def test_standard_output_with_a_wrong_hash_is_told_aloud(size: int) -> None:
     assert len(got[0]) == (0 if size == 4 else size)
 
 
+@pytest.mark.case("C1")
 @pytest.mark.parametrize("name", ["b", "a/b", "../a"])
 def test_c1_standard_output_gets_nothing_that_was_not_asked_for(name: str) -> None:
     reading, writing = os.pipe()
@@ -512,6 +541,7 @@ def test_c1_standard_output_gets_nothing_that_was_not_asked_for(name: str) -> No
 EVIL = "\x1b]0;evil\x07\x9b31m\r\n\u202eevil" + "x" * 3900
 
 
+@pytest.mark.case("C18")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -540,6 +570,7 @@ def test_c18_what_a_server_says_is_told_in_one_short_line(answer: dict[str, obje
     assert len(str(caught.value)) < 700
 
 
+@pytest.mark.case("C18")
 def test_c18_what_it_says_of_a_file_is_told_in_one_short_line(into: Path) -> None:
     unsent = {"kind": "unsent", "name": EVIL, "code": "denied", "text": EVIL}
     passed = {**unsent, "code": "passed_over"}
@@ -551,6 +582,7 @@ def test_c18_what_it_says_of_a_file_is_told_in_one_short_line(into: Path) -> Non
         assert len(str(error)) < 1200
 
 
+@pytest.mark.case("C18")
 def test_c18_what_it_says_of_an_upload_is_told_in_one_short_line(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"data")
 
@@ -573,6 +605,7 @@ def test_c18_what_it_says_of_an_upload_is_told_in_one_short_line(tmp_path: Path)
         assert len(str(error)) < 1200
 
 
+@pytest.mark.case("C20")
 def test_c20_a_server_does_not_set_our_limits(into: Path) -> None:
     """What a welcome or a file says beyond the protocol is dropped."""
     wishes = {"timeout": 0, "idle": 2**31, "buffer": 2**40, "jobs": 10_000, "retries": 10**9}
@@ -600,6 +633,7 @@ def deaf(peer: Raw) -> None:
     silent(peer)
 
 
+@pytest.mark.case("C19")
 @pytest.mark.parametrize(
     "act",
     [
@@ -623,6 +657,7 @@ def test_c19_a_server_that_stalls_is_given_up(into: Path, act: Act) -> None:
     assert os.listdir(into) in ([], ["a"])
 
 
+@pytest.mark.case("C19")
 @pytest.mark.parametrize("what", ["header", "body", "parts"])
 def test_c19_a_server_that_trickles_is_given_up(
     into: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -666,6 +701,7 @@ REQUESTS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.case("C21")
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request.get("kind", "store"))
 @pytest.mark.parametrize("when", ["greeting", "stat", "get", "put"])
 def test_c21_a_server_cannot_ask_for_anything(
@@ -697,6 +733,7 @@ def test_c21_a_server_cannot_ask_for_anything(
         assert word not in said
 
 
+@pytest.mark.case("C21")
 def test_c21_a_question_is_answered_for_what_was_asked_for_only(into: Path) -> None:
     (into / "a").write_bytes(b"ours")
     (into / "b").write_bytes(b"secret")
@@ -728,6 +765,7 @@ REPLIES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.case("C25")
 @pytest.mark.parametrize("what", REPLIES)
 def test_c25_replies_to_what_was_not_sent_end_it(tmp_path: Path, what: str) -> None:
     (tmp_path / "a").write_bytes(b"data")
@@ -744,6 +782,30 @@ def test_c25_replies_to_what_was_not_sent_end_it(tmp_path: Path, what: str) -> N
         client.put([tmp_path / "a"], "x", ONCE)
 
 
+@pytest.mark.case("C25", "A24")
+@pytest.mark.parametrize("when", ["greeting", "put", "get", "body"])
+def test_c25_an_error_that_answers_nothing_ends_it(into: Path, tmp_path: Path, when: str) -> None:
+    """It says that it is not meant to; but nothing was asked that it could answer."""
+    (tmp_path / "a").write_bytes(b"data")
+
+    def act(peer: Raw) -> None:
+        if when == "greeting":
+            peer.reply()
+        else:
+            greet(peer)
+            until(peer, "put" if when == "put" else "get", "file")
+        if when == "body":
+            peer.send(framed({"kind": "file", "name": "a", "algorithm": "md5"}) + bytes(4))
+        peer.frame({"kind": "error", "code": "denied", "text": "no\x1b", "fatal": False})
+        peer.finish()
+        silent(peer)
+
+    words = (str(tmp_path / "a"), "x") if when == "put" else ("a", f"{into}/")
+    with hostile(act) as client, pytest.raises(RefusedError, match=r"no\\x1b"):
+        (client.put if when == "put" else client.get)([words[0]], words[1], ONCE)
+    assert os.listdir(into) == []
+
+
 LATER: dict[str, list[dict[str, Any]]] = {
     "end without done": [{"kind": "received", "count": 1}, {"kind": "end"}],
     "end at once": [{"kind": "end"}],
@@ -758,6 +820,7 @@ LATER: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.case("C25")
 @pytest.mark.parametrize("what", LATER)
 def test_c25_a_file_is_there_only_when_that_was_said_in_order(tmp_path: Path, what: str) -> None:
     (tmp_path / "a").write_bytes(b"data")
@@ -779,6 +842,7 @@ def test_c25_a_file_is_there_only_when_that_was_said_in_order(tmp_path: Path, wh
     assert report.files <= (1 if {"kind": "done", "count": 1} in LATER[what] else 0)
 
 
+@pytest.mark.case("C25")
 def test_c25_a_file_cannot_be_there_before_its_last_byte(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(50 << 20))
     report = Report()
@@ -800,6 +864,7 @@ def test_c25_a_file_cannot_be_there_before_its_last_byte(tmp_path: Path) -> None
     assert report.files == 0
 
 
+@pytest.mark.case("C26")
 def test_c26_without_a_confirmation_a_file_is_sent_again_and_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -828,6 +893,7 @@ def test_c26_without_a_confirmation_a_file_is_sent_again_and_found(
     assert (report.files, report.skipped, report.failed, report.uncertain) == (1, 0, 0, 0)
 
 
+@pytest.mark.case("C26")
 def test_c26_without_a_confirmation_and_another_try_it_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"data")
     report = Report()
@@ -843,6 +909,7 @@ def test_c26_without_a_confirmation_and_another_try_it_is_unknown(tmp_path: Path
     assert (report.files, report.uncertain) == (0, 1)
 
 
+@pytest.mark.case("C27")
 def test_c27_modes_and_times_are_made_harmless(into: Path) -> None:
     umask = os.umask(0o022)
     os.umask(umask)
@@ -874,6 +941,7 @@ def test_a_refusal_of_the_whole_command_is_told(tmp_path: Path, code: str) -> No
     assert caught.value.exit_code == ExitCode.REFUSED
 
 
+@pytest.mark.case("A23")
 @pytest.mark.parametrize(
     "data",
     [

@@ -159,6 +159,7 @@ def test_placement(targets: dict[str, str], name: str, local: str) -> None:
     assert place(name) == local  # also when its folder is known already
 
 
+@pytest.mark.case("C1", "C7")
 @pytest.mark.parametrize(
     ("targets", "name"),
     [
@@ -186,6 +187,7 @@ def test_unasked(targets: dict[str, str], name: str) -> None:
             place(name)
 
 
+@pytest.mark.case("C2")
 @pytest.mark.parametrize("name", ["/x", "//x", "/etc/passwd", "x/", "x//y", "/", "//"])
 @pytest.mark.parametrize("target", ["", "t"])
 def test_no_name_is_bent_into_shape(name: str, target: str) -> None:

@@ -63,6 +63,7 @@ LITERAL = [
 ]
 
 
+@pytest.mark.case("B1")
 @pytest.mark.parametrize("name", BAD)
 def test_traversals_are_refused(name: str) -> None:
     """B1: what could lead anywhere but down is no name."""
@@ -70,12 +71,14 @@ def test_traversals_are_refused(name: str) -> None:
         names.split(name)
 
 
+@pytest.mark.case("B1")
 @pytest.mark.parametrize("name", LITERAL)
 def test_lookalikes_are_ordinary_names(name: str) -> None:
     """B1: nothing is decoded: backslashes, percent signs and other dots mean themselves."""
     assert names.split(name) == name.split("/")
 
 
+@pytest.mark.case("B1")
 def test_products_stay_inside() -> None:
     """B1: of all products of these pieces each is refused, or names something below the root."""
     refused = kept = 0
@@ -109,6 +112,7 @@ def test_the_root() -> None:
         names.locate("")
 
 
+@pytest.mark.case("B5")
 @pytest.mark.parametrize(
     "part", [".fx-", ".fx-1", ".FX-1", ".Fx-1.part", ".fX-" + "0" * 200, ".fx-é", ".fx-\udcff"]
 )
@@ -129,6 +133,7 @@ def test_not_reserved(part: str) -> None:
     assert names.split(part) == [part]
 
 
+@pytest.mark.case("A17")
 @pytest.mark.parametrize("part", ["a\0b", "\0", "a/b"])
 def test_no_nul_or_slash_in_a_component(part: str) -> None:
     """A17: what the system cannot write as one component is refused."""
@@ -136,6 +141,7 @@ def test_no_nul_or_slash_in_a_component(part: str) -> None:
         names.check_part(part)
 
 
+@pytest.mark.case("A17")
 @pytest.mark.parametrize("code", [0xD800, 0xDBFF, 0xDC00, 0xDC7F, 0xDD00, 0xDFFF])
 def test_half_a_surrogate_pair(code: int) -> None:
     """A17: a surrogate that stands for no byte is refused, wherever it is."""
@@ -152,6 +158,7 @@ def test_bytes_that_are_not_utf8(byte: int) -> None:
     assert names.split(name) == [name]
 
 
+@pytest.mark.case("B2")
 @pytest.mark.parametrize(
     "part", ["\x1b[31m", "\r\n", "\t", "\x7f", "\x9b", "\u202e", "\u200b", "\u2028"]
 )
@@ -160,6 +167,7 @@ def test_control_characters_are_legal(part: str) -> None:
     assert names.split(part) == [part]
 
 
+@pytest.mark.case("B3")
 @pytest.mark.parametrize("part", ["CON", "nul.txt", "COM1", "LPT\u00b9", "x.", "x ", "a:b", "a*?"])
 def test_names_of_other_systems_are_legal(part: str) -> None:
     """B3: what only another system cannot write is no reason to refuse."""
@@ -169,6 +177,7 @@ def test_names_of_other_systems_are_legal(part: str) -> None:
 # Limits
 
 
+@pytest.mark.case("B4")
 @pytest.mark.parametrize(
     ("unit", "size"), [("a", 1), ("é", 2), ("€", 3), ("\U0001f600", 4), ("\udcff", 1)]
 )
@@ -183,6 +192,7 @@ def test_component_limit(unit: str, size: int) -> None:
             check(longest + fill + "a")
 
 
+@pytest.mark.case("B4")
 @pytest.mark.parametrize("unit", ["a", "é", "\U0001f600", "\udcff"])
 def test_name_limit(unit: str) -> None:
     """B4: a name has at most 1,024 bytes."""
@@ -196,6 +206,7 @@ def test_name_limit(unit: str) -> None:
             check(name + "/" + "b" * 20)
 
 
+@pytest.mark.case("B4")
 def test_depth_limit() -> None:
     """B4: a name has at most 64 components."""
     deepest = "/".join("d" * 64)
@@ -409,6 +420,7 @@ def test_shown_is_harmless(text: str) -> None:
     shown.encode()
 
 
+@pytest.mark.case("B2")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -429,6 +441,7 @@ def test_shown(text: str, expected: str) -> None:
     assert names.shown(text) == expected
 
 
+@pytest.mark.case("C18")
 @given(st.text(max_size=40), st.integers(3, 20))
 @example("x" * 20, 20)
 @example("x" * 21, 20)
@@ -441,6 +454,7 @@ def test_shown_is_bounded(text: str, limit: int) -> None:
     assert shown == whole or (shown.endswith("...") and whole.startswith(shown[:-3]))
 
 
+@pytest.mark.case("C18")
 def test_shown_by_default() -> None:
     """C18: 500 characters of a peer's text are enough."""
     assert len(names.shown("x" * 10_000)) == 500

@@ -177,6 +177,7 @@ def test_the_table_has_every_kind() -> None:
         assert given_fields == set(cls.checks)
 
 
+@pytest.mark.case("A14")
 @kinds
 def test_unknown_members(text: str, message: Message) -> None:
     """A14: members that this version does not know are passed over."""
@@ -364,6 +365,7 @@ def test_frame_limit() -> None:
             encode(protocol.Stat(name=name))
 
 
+@pytest.mark.case("A1", "A2")
 @pytest.mark.parametrize("size", [0, FRAME_MAX + 1])
 def test_no_frame(size: int) -> None:
     """A1, A2: a frame holds something, and not too much."""
@@ -445,6 +447,7 @@ LEGAL = {
 }
 
 
+@pytest.mark.case("A24")
 @pytest.mark.parametrize("state", State)
 @kinds
 def test_transitions(state: State, text: str, message: Message) -> None:
@@ -490,6 +493,7 @@ def test_plain_spellings(members: dict[str, Any]) -> None:
         assert decode(json.dumps(members).encode(), state) == expected
 
 
+@pytest.mark.case("A18")
 @pytest.mark.parametrize(
     "members",
     [
@@ -537,6 +541,7 @@ def test_the_spelling_of_the_tutorial(members: dict[str, Any]) -> None:
 # Malformed headers
 
 
+@pytest.mark.case("A12")
 @pytest.mark.parametrize(
     "kind", ["", "put", "file", "fetch", "stat", "received", "probe_up", "probe_down"]
 )
@@ -575,6 +580,7 @@ def decoded_in_order(text: str, cls: type[Message]) -> Message:
     return decode(text.encode(), next(state for state in State if cls in TRANSITIONS[state]))
 
 
+@pytest.mark.case("A16", "A17")
 @pytest.mark.parametrize("name", ["5", "null", "[]", "{}", "true", '"\\ud800"', '{"raw":"!"}'])
 @pytest.mark.parametrize(
     "kind", ["", "stat", "list", "mkdir", "remove", "file", "folder", "link", "fetch"]
@@ -588,6 +594,7 @@ def test_names(kind: str, name: str) -> None:
     assert caught.value.code == Code.BAD_HEADER
 
 
+@pytest.mark.case("A15")
 @pytest.mark.parametrize(
     "kind", ["null", "5", "[]", "{}", '"HELLO"', '"hello "', '"store"', '"__class__"']
 )
@@ -608,6 +615,7 @@ def test_a_long_kind_is_cut() -> None:
     encode(protocol.Error(code=caught.value.code, text=str(caught.value)))
 
 
+@pytest.mark.case("A13")
 def test_a_member_twice() -> None:
     """A13: which of two sizes is meant is not guessed."""
     text = '{"name":"a","size":1,"md5":"' + MD5 + '","size" :2}'
@@ -629,6 +637,7 @@ headers = st.fixed_dictionaries(
 ).map(lambda members: json.dumps(members).encode())
 
 
+@pytest.mark.case("A28")
 @settings(max_examples=200)
 @given(st.binary(max_size=80) | headers, st.sampled_from(State))
 def test_any_header(written: bytes, state: State) -> None:
@@ -640,6 +649,7 @@ def test_any_header(written: bytes, state: State) -> None:
     assert decode(encode(message)[4:], state) == message
 
 
+@pytest.mark.case("A28")
 @settings(max_examples=300)
 @given(st.sampled_from(MESSAGES), st.data())
 def test_one_byte_changed(case: tuple[str, Message], data: st.DataObject) -> None:

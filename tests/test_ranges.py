@@ -282,6 +282,7 @@ def remove(path: Path) -> None:
     os.unlink(path)
 
 
+@pytest.mark.case("D9", "D10", "D11", "D12")
 @pytest.mark.parametrize("change", [shrink, grow, rewrite, replace])
 @pytest.mark.parametrize("when", ["when it is begun", "in the middle"])
 def test_a_file_that_changes(

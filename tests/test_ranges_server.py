@@ -148,6 +148,7 @@ BAD_ITEMS: list[tuple[str, bytes, type[FilexferError]]] = [
 ]
 
 
+@pytest.mark.case("C1", "C7")
 @pytest.mark.parametrize(
     ("items", "kind"), [each[1:] for each in BAD_ITEMS], ids=[each[0] for each in BAD_ITEMS]
 )
@@ -241,6 +242,7 @@ def test_files_that_are_not_good(tmp_path: Path, answers: Answers, code: str) ->
 FRESH: Answers = {"stat": lambda _: framed({"kind": "entries", "entries": []})}
 
 
+@pytest.mark.case("C25")
 @pytest.mark.parametrize(
     "answers",
     [

@@ -50,6 +50,7 @@ class Sample(schema.Message, kind="sample"):
 # One JSON object and nothing else
 
 
+@pytest.mark.case("A7", "A15")
 @pytest.mark.parametrize(
     "data",
     [
@@ -98,6 +99,7 @@ def test_no_object(data: bytes) -> None:
         read_object(data)
 
 
+@pytest.mark.case("A8")
 @pytest.mark.parametrize(
     "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-7"]
 )
@@ -111,6 +113,7 @@ def test_other_encodings(encoding: str) -> None:
         read_object(text.encode(encoding))
 
 
+@pytest.mark.case("A9")
 @pytest.mark.parametrize(
     "junk", [b"\xff", b"\x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"]
 )
@@ -121,6 +124,7 @@ def test_invalid_utf8(junk: bytes) -> None:
             read_object(data)
 
 
+@pytest.mark.case("A10")
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 def test_deep_nesting(opening: bytes) -> None:
     """A10: what nests too deeply is refused, and the thread lives."""
@@ -130,6 +134,7 @@ def test_deep_nesting(opening: bytes) -> None:
         read_object(b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}")
 
 
+@pytest.mark.case("A11")
 def test_long_numbers() -> None:
     """A11: a number of 5,000 digits is refused; one of 4,000 is no size."""
     with pytest.raises(SchemaError):
@@ -139,6 +144,7 @@ def test_long_numbers() -> None:
         CHECKS["Size"](members["a"])
 
 
+@pytest.mark.case("A26")
 def test_large_headers() -> None:
     """A26: the largest frame of spaces, or of members, is just an object."""
     assert read_object(b"{" + b" " * 65_534 + b"}") == {}
@@ -209,6 +215,7 @@ def written(value: Any, random: Random) -> str:
     return json.dumps(value)
 
 
+@pytest.mark.case("A13")
 @settings(max_examples=300)
 @given(objects, st.randoms(use_true_random=False))
 def test_twins(pairs: Pairs, random: Random) -> None:
@@ -222,6 +229,7 @@ def test_twins(pairs: Pairs, random: Random) -> None:
         assert read_object(data) == meant(value)
 
 
+@pytest.mark.case("A13")
 @pytest.mark.parametrize(
     "text",
     [
@@ -277,6 +285,7 @@ def test_what_others_write(value: dict[str, Any], ascii_only: bool, indent: int 
     assert read_object(text.encode("utf-8", "surrogatepass")) == value
 
 
+@pytest.mark.case("A28")
 @given(st.binary(max_size=60) | st.text('{}[]":,\\ua0 \n', max_size=40).map(str.encode))
 @example(b'{"a":1')
 def test_any_bytes(data: bytes) -> None:
@@ -293,6 +302,7 @@ def test_any_bytes(data: bytes) -> None:
 NOT_NUMBERS = [-1, 2**63, 2**64, 1.0, 1e3, float("inf"), True, False, "5", None, [], {}, 10**30]
 
 
+@pytest.mark.case("A12")
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=repr)
 def test_sizes_refused(value: Any) -> None:
     """A12: a size is a whole number from 0 to 2**63-1, and neither true nor a text."""
@@ -330,6 +340,7 @@ def test_ranges(word: str, good: list[Any], bad: list[Any]) -> None:
 # Names
 
 
+@pytest.mark.case("A16")
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, [], ["a"], {}, {"raw": 5}, {"raw": None}])
 def test_names_refused(value: Any) -> None:
     """A16: a name is a text, or the base64 of one that is not UTF-8."""
@@ -337,6 +348,7 @@ def test_names_refused(value: Any) -> None:
         CHECKS["Name"](value)
 
 
+@pytest.mark.case("A17")
 @pytest.mark.parametrize("half", ["\\ud800", "\\udfff", "\\udcff", "a\\ud83d", "\\ude00\\ud83d"])
 def test_half_pairs_in_json(half: str) -> None:
     """A17: half a surrogate pair, which JSON can write, is no name in any place."""
@@ -382,6 +394,7 @@ def test_texts_are_made_printable() -> None:
 # Digests
 
 
+@pytest.mark.case("A18")
 @pytest.mark.parametrize(
     "value",
     [
@@ -414,6 +427,7 @@ def test_digests_refused(value: Any) -> None:
         CHECKS["Digest"](value)
 
 
+@pytest.mark.case("A18")
 @pytest.mark.parametrize(
     ("algorithm", "size"),
     [("md5", 32), ("sha256", 64), ("blake2b", 128), ("xxh3_128", 32)],
@@ -428,6 +442,7 @@ def test_digests_are_brought_to_lower_case(algorithm: str, size: int) -> None:
 # Entries and refusals
 
 
+@pytest.mark.case("B20", "B21")
 @pytest.mark.parametrize(
     "value",
     [
@@ -497,6 +512,7 @@ def test_missing(missing: str) -> None:
         Sample.read(members)
 
 
+@pytest.mark.case("A14")
 def test_unknown_members_are_dropped() -> None:
     """A14: later versions may add some."""
     found = Sample.read(members_of(must_see=1, checks=2, kind=3, __dict__=4))

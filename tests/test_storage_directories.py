@@ -96,6 +96,7 @@ def test_a_name_that_no_system_can_write_is_refused(root: int, top: Path) -> Non
     assert os.listdir(top) == []
 
 
+@pytest.mark.case("D2")
 def test_a_link_to_a_folder_is_no_folder(root: int, top: Path, tmp_path: Path) -> None:
     """Neither as the last component nor above it, inside or outside the root."""
     (tmp_path / "outside" / "sub").mkdir(parents=True)
@@ -215,6 +216,7 @@ def claimed_elsewhere(path: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.case("D24")
 def test_a_leftover_of_a_dead_process_is_removed(root: int, top: Path) -> None:
     process = claimed_elsewhere(top)
     process.kill()
@@ -284,6 +286,7 @@ def test_where_there_are_no_locks_nothing_is_swept(
     assert os.listdir(top) == [LEFT]
 
 
+@pytest.mark.case("D24")
 def test_a_hidden_folder_of_a_dead_process_is_removed_with_all_in_it(
     root: int, top: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +302,7 @@ def test_a_hidden_folder_of_a_dead_process_is_removed_with_all_in_it(
     assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
+@pytest.mark.case("D24", "D25")
 def test_what_is_not_surely_a_leftover_is_left(root: int, top: Path, tmp_path: Path) -> None:
     """A hard link may be all that is left of a precious file; we make no pipes."""
     precious = tmp_path / "precious"
@@ -311,6 +315,54 @@ def test_what_is_not_surely_a_leftover_is_left(root: int, top: Path, tmp_path: P
     assert precious.read_bytes() == b"precious"
 
 
+KILLED = """
+import os, sys
+from filexfer.storage import system
+
+system.native = False
+os.unlink = lambda *_, **__: os._exit(9)
+system.rename_exclusive(os.open(sys.argv[1], os.O_RDONLY), sys.argv[2], sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_rename_in_two_steps_that_was_killed_between_them_is_completed(
+    root: int, top: Path, kind: str
+) -> None:
+    """The file has its name; the temporary one goes with the next sweep."""
+    if kind == "file":
+        (top / LEFT).write_bytes(b"whole")
+    else:
+        (top / LEFT).symlink_to("whole")
+    done = subprocess.run([sys.executable, "-c", KILLED, top, LEFT, "name"], check=False)
+    assert done.returncode == 9
+    assert sorted(os.listdir(top)) == [LEFT, "name"]
+    with Directories(root) as folders:
+        assert folders.get("").sweep() == 1
+    assert os.listdir(top) == ["name"]
+    if kind == "file":
+        assert (top / "name").read_bytes() == b"whole"
+
+
+@pytest.mark.case("D25")
+def test_a_temporary_name_of_a_file_with_its_own_name_elsewhere_is_left(
+    root: int, top: Path
+) -> None:
+    """Or with three names; those were not made by us. Nor are two temporary ones of one file."""
+    (top / "sub").mkdir()
+    (top / "sub" / "one").write_bytes(b"1")
+    os.link(top / "sub" / "one", top / ".fx-1")
+    (top / "three").write_bytes(b"3")
+    os.link(top / "three", top / ".fx-3")
+    os.link(top / "three", top / "other")
+    (top / ".fx-2").write_bytes(b"2")
+    os.link(top / ".fx-2", top / ".fx-22")
+    with Directories(root) as folders:
+        assert folders.get("").sweep() == 0
+    assert {".fx-1", ".fx-2", ".fx-22", ".fx-3"} < set(os.listdir(top))
+
+
+@pytest.mark.case("D24")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another user")
 def test_the_leftovers_of_other_users_are_left(root: int, top: Path) -> None:
     (top / LEFT).write_bytes(b"")

@@ -55,6 +55,7 @@ def refusal(call: Callable[..., object], *arguments: object, **options: bool) ->
 # The root
 
 
+@pytest.mark.case("D26")
 def test_the_root_is_pinned(tmp_path: Path, top: Path, folder: Folder) -> None:
     """What its path means later makes no difference."""
     (top / "file").write_bytes(b"the right one")
@@ -130,6 +131,7 @@ def test_a_file_above_a_name_is_an_error(folder: Folder, top: Path) -> None:
     assert refusal(folder.find, "file/below") == Code.NOT_A_FOLDER
 
 
+@pytest.mark.case("B1")
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_every_operation_refuses_a_bad_name(folder: Folder, top: Path, name: str) -> None:
     """Also where something of that name is there."""
@@ -249,6 +251,39 @@ def test_a_folder_with_something_in_it_is_removed_only_if_asked_for(
     assert os.listdir(tmp_path / "outside") == ["precious"]
 
 
+LEFT = ".fx-" + "0" * 32 + ".part"
+
+
+def test_a_folder_that_holds_only_what_a_dead_process_left_is_empty(
+    folder: Folder, top: Path
+) -> None:
+    """Nobody can see it, so nobody can be told to remove it first."""
+    (top / "a").mkdir()
+    (top / "a" / LEFT).write_bytes(b"half a file")
+    (top / "a" / ".fx-hidden").mkdir()
+    (top / "a" / ".fx-hidden" / "file").write_bytes(b"")
+    folder.remove("a")
+    assert os.listdir(top) == []
+
+
+def test_a_folder_into_which_something_arrives_is_not_empty(folder: Folder, top: Path) -> None:
+    with Staging(folder, Policy(), "none") as staging:
+        draft = staging.begin(Entry("a/name", FILE, 0, 0, 0o600))
+        assert refusal(folder.remove, "a") == Code.NOT_EMPTY
+        draft.write(b"whole")
+        draft.finish(Entry("a/name", FILE, 5, 0, 0o600)).publish()
+    assert (top / "a" / "name").read_bytes() == b"whole"
+    assert refusal(folder.remove, "a") == Code.NOT_EMPTY
+
+
+def test_a_folder_with_a_leftover_and_a_file_stays(folder: Folder, top: Path) -> None:
+    (top / "a").mkdir()
+    (top / "a" / LEFT).write_bytes(b"half a file")
+    (top / "a" / "file").write_bytes(b"precious")
+    assert refusal(folder.remove, "a") == Code.NOT_EMPTY
+    assert (top / "a" / "file").read_bytes() == b"precious"
+
+
 def test_what_cannot_be_removed_is_told(folder: Folder, top: Path) -> None:
     (top / "file").write_bytes(b"")
     assert refusal(folder.remove, "missing") == Code.NOT_FOUND
@@ -258,6 +293,7 @@ def test_what_cannot_be_removed_is_told(folder: Folder, top: Path) -> None:
     assert os.listdir(top) == ["file"]
 
 
+@pytest.mark.case("D2")
 def test_nothing_is_removed_through_a_link(folder: Folder, top: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_bytes(b"")
@@ -267,6 +303,7 @@ def test_nothing_is_removed_through_a_link(folder: Folder, top: Path, tmp_path: 
     assert os.listdir(tmp_path / "outside") == ["precious"]
 
 
+@pytest.mark.case("D3")
 def test_d3_a_folder_that_becomes_a_link_while_it_is_removed_is_not_followed(
     folder: Folder, top: Path, canary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

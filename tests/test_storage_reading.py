@@ -246,6 +246,7 @@ def test_a_folder_that_became_a_link_is_not_entered(
     assert [error.code for error in failures] == [Code.NOT_A_FOLDER]
 
 
+@pytest.mark.case("D23")
 def test_a_very_deep_tree_is_walked_as_far_as_names_go(reading: Reading, top: Path) -> None:
     """No recursion ends it; what is too deep is told once."""
     fd = os.open(top, os.O_RDONLY)
@@ -295,6 +296,7 @@ def test_what_may_not_be_read_is_told_and_the_walk_goes_on(reading: Reading, top
 # Opening
 
 
+@pytest.mark.case("D5", "D6")
 def test_only_regular_files_are_opened(
     reading: Reading, top: Path, tmp_path: Path, sock: None
 ) -> None:
@@ -345,6 +347,7 @@ def test_a_file_that_is_not_small_any_more_is_not_read_whole(reading: Reading, t
     assert entry.size == 5
 
 
+@pytest.mark.case("D11")
 def test_a_file_that_changes_once_while_it_is_read_is_read_again(
     reading: Reading, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +369,7 @@ def test_a_file_that_changes_once_while_it_is_read_is_read_again(
     assert (entry.size, entry.mtime) == (5, 5)
 
 
+@pytest.mark.case("D11")
 def test_a_file_that_does_not_stop_changing_is_given_up(
     reading: Reading, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +388,7 @@ def test_a_file_that_does_not_stop_changing_is_given_up(
     assert code_of(caught) == Code.CHANGED
 
 
+@pytest.mark.case("D6")
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc")
 def test_a_file_without_size_that_has_bytes_is_given_up() -> None:
     """As /proc has them: nothing says how long they are, nor that they are of one moment."""
@@ -478,6 +483,7 @@ def test_a_hole_is_skipped_at_most_as_far_as_asked(reading: Reading, top: Path) 
     file.close()
 
 
+@pytest.mark.case("D10")
 @pytest.mark.parametrize("where", ["hole", "end"])
 def test_a_sparse_file_that_grows_is_read_to_its_first_size_only(
     reading: Reading, top: Path, where: str
@@ -496,6 +502,7 @@ def test_a_sparse_file_that_grows_is_read_to_its_first_size_only(
     file.close()
 
 
+@pytest.mark.case("D9")
 def test_a_sparse_file_that_shrinks_ends_there(reading: Reading, top: Path) -> None:
     sparse(top / "file", 8 * MEBIBYTE, 0)
     file = reading.large(reading.stat("file"))

@@ -224,6 +224,7 @@ def test_a_link_meets_a_link(stage: Callable[..., Staging], top: Path) -> None:
     assert os.listdir(top) == ["name"]
 
 
+@pytest.mark.case("D5")
 @pytest.mark.parametrize("if_exists", ["error", "overwrite", "keep-both"])
 def test_a_pipe_does_not_hold_us_up(
     stage: Callable[..., Staging], top: Path, if_exists: str
@@ -244,6 +245,7 @@ def test_a_folder_is_not_replaced(
     assert os.listdir(top) == ["name"]
 
 
+@pytest.mark.case("C10")
 @pytest.mark.parametrize("if_exists", ["error", "overwrite"])
 def test_c10_a_name_and_one_below_it_in_one_exchange(
     stage: Callable[..., Staging], top: Path, if_exists: str
@@ -305,6 +307,7 @@ def test_a_replacing_rename_that_fails_leaves_the_old_file(
     assert (top / "name").read_bytes() == b"old"
 
 
+@pytest.mark.case("D20")
 def test_a_folder_removed_before_its_file_is_published_takes_nothing(
     stage: Callable[..., Staging], folder: Folder, top: Path
 ) -> None:
@@ -318,6 +321,7 @@ def test_a_folder_removed_before_its_file_is_published_takes_nothing(
     assert os.listdir(top) == []
 
 
+@pytest.mark.case("D20")
 def test_a_folder_moved_away_takes_its_file_along(
     stage: Callable[..., Staging], top: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def _pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+@pytest.mark.case("D18")
 @pytest.mark.parametrize("make", [_file, _folder, _dangling, _pipe])
 def test_a_taken_name_is_never_replaced(
     native: bool, folder: int, tmp_path: Path, make: Callable[[Path], None]
@@ -92,6 +93,7 @@ def test_what_is_missing_cannot_be_renamed(native: bool, folder: int, tmp_path: 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.case("D18")
 @linux_only
 def test_the_stand_in_serves_where_the_file_system_has_no_exclusive_rename(
     folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

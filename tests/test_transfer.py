@@ -34,7 +34,7 @@ from filexfer.buffers import LARGE, SMALL
 from filexfer.errors import Code
 from filexfer.hashing import ALGORITHMS
 from filexfer.intake import BUFFER
-from filexfer.names import derived
+from filexfer.names import derived, shown
 from filexfer.protocol import PART_MAX, PLAIN_MAX
 from filexfer.storage import system
 from filexfer.storage.reading import LargeFile, Reading
@@ -54,6 +54,7 @@ KIBIBYTE, MEBIBYTE = 1 << 10, 1 << 20
 TIME = 1_700_000_000_123_456_789
 SECOND = 1_000_000_000
 LEFT = ".fx-" + "0" * 32 + ".part"
+ONCE = Options(durability="none", retries=0)
 
 
 class Route:
@@ -150,6 +151,7 @@ def whole_state(top: Path) -> object:
 # Trees
 
 
+@pytest.mark.case("D13", "D14")
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_tree_arrives_as_it_is(route: Route, jobs: int) -> None:
     """Bytes, modes, times, links, empty folders and odd names."""
@@ -231,6 +233,7 @@ with Server("served", durability="none") as server, Client(server.host, server.p
 """
 
 
+@pytest.mark.case("D27")
 @pytest.mark.parametrize("mask", [0o000, 0o027, 0o077])
 def test_permissions_are_those_sent_less_the_umask(tmp_path: Path, mask: int) -> None:
     """Never setuid, setgid or the sticky bit; a folder that nobody may write to gets its files."""
@@ -267,6 +270,7 @@ SIZES = sorted(
 )
 
 
+@pytest.mark.case("A29")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_files_of_every_size_arrive_whole(route: Route, jobs: int) -> None:
     """Around the limits of plain bodies, parts and buffers."""
@@ -388,6 +392,7 @@ def test_the_report_names_what_landed_and_where(served: Served, tmp_path: Path) 
 # What is passed over, and what fails while the rest goes on
 
 
+@pytest.mark.case("D1")
 def test_links_that_lead_out_are_not_sent(route: Route, canary: Path) -> None:
     tree = route.source / "tree"
     lay(tree / "file")
@@ -408,6 +413,33 @@ def test_links_that_lead_out_are_not_sent(route: Route, canary: Path) -> None:
     assert sorted(tree_state(route.target / "tree")) == ["file", "inside"]
 
 
+@pytest.mark.parametrize("target", ["file", "../up", "/absolute", "none", "a\x1b[31m"])
+def test_a_link_that_is_asked_for_by_name_fails(
+    served: Served, tmp_path: Path, target: str
+) -> None:
+    """It does not come without what it leads to, and that is said; the rest comes."""
+    lay(served.folder / "file")
+    (served.folder / "link").symlink_to(target)
+    report = served.client().get(["link", "file"], tmp_path / "got", ONCE)
+    assert failures(report) == {"link": Code.NOT_REGULAR}
+    assert report.warnings == []
+    assert shown(target) in str(report.failures[0])
+    assert str(report.failures[0]).isprintable()
+    assert os.listdir(tmp_path / "got") == ["file"]
+
+
+def test_a_link_on_the_command_line_of_an_upload_is_followed(
+    served: Served, tmp_path: Path
+) -> None:
+    """Whoever types the name means what it leads to."""
+    lay(tmp_path / "file")
+    (tmp_path / "link").symlink_to("file")
+    assert served.client().put([tmp_path / "link"], "", ONCE).files == 1
+    assert (served.folder / "link").read_bytes() == b"data"
+    assert not (served.folder / "link").is_symlink()
+
+
+@pytest.mark.case("D5")
 def test_pipes_are_passed_over(route: Route) -> None:
     """In a tree and by name; nobody waits for their other end."""
     lay(route.source / "tree" / "file")
@@ -419,6 +451,7 @@ def test_pipes_are_passed_over(route: Route) -> None:
     assert sorted(tree_state(route.target)) == ["tree", "tree/file"]
 
 
+@pytest.mark.case("D5")
 def test_a_pipe_at_the_target_is_not_waited_for(route: Route) -> None:
     lay(route.source / "name")
     os.mkfifo(route.target / "name")
@@ -453,6 +486,7 @@ def test_nothing_at_all_is_a_usage_error(served: Served, tmp_path: Path) -> None
         client.get([])
 
 
+@pytest.mark.case("D12")
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_what_may_not_be_read_fails_alone(serve: Serve, tmp_path: Path, way: str) -> None:
     with powerless():
@@ -472,6 +506,7 @@ def test_what_may_not_be_read_fails_alone(serve: Serve, tmp_path: Path, way: str
         assert route.client.stat("") is not None
 
 
+@pytest.mark.case("B4", "D23")
 def test_a_tree_deeper_than_names_may_be_arrives_as_far_as_that(route: Route) -> None:
     """Names on the wire have at most 64 components."""
     path = route.source / "tree"
@@ -490,6 +525,7 @@ def test_a_tree_deeper_than_names_may_be_arrives_as_far_as_that(route: Route) ->
     assert (route.target / "tree" / "/".join(["d"] * 63)).is_dir()
 
 
+@pytest.mark.case("B4")
 def test_a_name_too_long_for_the_other_side_fails_alone(route: Route) -> None:
     """Names on the wire have at most 1,024 bytes."""
     part = "x" * 250
@@ -542,6 +578,7 @@ class Changing:
         monkeypatch.setattr(LargeFile, "read_into", read_into)
 
 
+@pytest.mark.case("D9", "D10", "D11")
 @pytest.mark.parametrize("change", [_shrink, _grow, _rewrite])
 @pytest.mark.parametrize("is_known", [False, True], ids=["new", "old"])
 def test_d9_d10_d11_a_large_file_that_changes_fails_alone(
@@ -565,6 +602,7 @@ def test_d9_d10_d11_a_large_file_that_changes_fails_alone(
     assert tree_state(route.target / "tree") == tree_state(route.source / "tree")
 
 
+@pytest.mark.case("D12")
 @pytest.mark.parametrize("change", [os.unlink, _replace])
 def test_d12_a_file_that_is_removed_or_replaced_while_it_is_read_is_sent_as_it_was(
     route: Route, monkeypatch: pytest.MonkeyPatch, change: Change
@@ -600,6 +638,7 @@ def _to_small(path: Path) -> None:
     path.write_bytes(b"small")
 
 
+@pytest.mark.case("D12")
 @pytest.mark.parametrize(
     ("change", "codes"),
     [
@@ -704,6 +743,7 @@ def test_after_a_folder_that_failed_the_connection_is_in_step(route: Route, jobs
     assert route.client.stat("none") is None
 
 
+@pytest.mark.case("D2")
 def test_d2_nothing_is_written_through_a_link(route: Route, canary: Path) -> None:
     for name in ("new", "precious", "sub/secret"):
         lay(route.source / "tree" / "dir" / name, b"overwritten")
@@ -715,6 +755,7 @@ def test_d2_nothing_is_written_through_a_link(route: Route, canary: Path) -> Non
     assert (route.target / "tree" / "dir").is_symlink()
 
 
+@pytest.mark.case("D1")
 def test_d1_a_link_of_the_name_is_replaced_or_kept_but_not_followed(
     route: Route, canary: Path
 ) -> None:
@@ -727,6 +768,7 @@ def test_d1_a_link_of_the_name_is_replaced_or_kept_but_not_followed(
     assert (route.target / "name").read_bytes() == b"data"
 
 
+@pytest.mark.case("D21")
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_d21_a_folder_that_may_not_be_written_fails_its_files(
     serve: Serve, tmp_path: Path, way: str
@@ -992,6 +1034,7 @@ def test_without_the_right_the_mode_of_a_folder_stays(serve: Serve, tmp_path: Pa
 # Temporary files and the root
 
 
+@pytest.mark.case("B5")
 def test_b5_temporary_files_are_nobodys_to_see_or_touch(serve: Serve, tmp_path: Path) -> None:
     served = serve(allow=["overwrite", "delete"])
     lay(served.folder / "d" / LEFT, b"half a file")
@@ -1028,6 +1071,7 @@ def test_leftovers_are_swept_by_the_next_upload_beside_them(served: Served, tmp_
     assert leftovers(served.folder) == []
 
 
+@pytest.mark.case("D26")
 def test_d26_the_root_is_pinned_when_the_server_starts(served: Served, tmp_path: Path) -> None:
     lay(tmp_path / "file")
     lay(tmp_path / "other" / "wrong")
@@ -1152,8 +1196,8 @@ def test_what_is_no_file_does_not_become_standard_output(served: Served) -> None
     with drain() as (fd, got):
         assert failures(client.get_stream("none", fd)) == {"none": Code.NOT_FOUND}
         assert client.get_stream("folder", fd).failed
-        assert client.get_stream("link", fd).files == 0
-        assert client.get_stream("pipe", fd).files == 0
+        assert failures(client.get_stream("link", fd)) == {"link": Code.NOT_REGULAR}
+        assert failures(client.get_stream("pipe", fd)) == {"pipe": Code.PASSED_OVER}
     assert got == [b""]
 
 
@@ -1169,6 +1213,7 @@ def test_standard_output_that_takes_no_more_ends_it(served: Served, size: int) -
     assert client.stat("name") is not None
 
 
+@pytest.mark.case("D9", "D10", "D11")
 @pytest.mark.parametrize("change", [_shrink, _grow, _rewrite])
 def test_a_file_that_changes_on_its_way_to_standard_output_is_no_success(
     served: Served, monkeypatch: pytest.MonkeyPatch, change: Change

@@ -17,6 +17,7 @@ from filexfer import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 COMMANDS = {
     "serve": "offer a folder to clients",
@@ -44,6 +45,9 @@ exit codes:
   3 one or more files failed            8 the local disk
   4 trust: encryption or rights         130 interrupted, 143 terminated
 """
+
+
+_MESSAGE_MAX = 1000  # characters about words that make no sense
 
 
 class Terminated(KeyboardInterrupt):
@@ -108,10 +112,18 @@ def _run(words: list[str]) -> int:
     from functools import partial  # noqa: PLC0415 - comes with argparse
     from importlib import import_module  # noqa: PLC0415 - as above
 
+    from filexfer.names import shown  # noqa: PLC0415 - loaded by now
+
+    class Parser(argparse.ArgumentParser):
+        """One that shows escaped what it does not understand: it may be a file's name."""
+
+        def error(self, message: str) -> NoReturn:
+            super().error(shown(message, _MESSAGE_MAX))
+
     # Without a width, argparse loads shutil (and with it bz2 and lzma) to find it out.
     formatter = partial(argparse.RawDescriptionHelpFormatter, width=_terminal_width())
     if not words or words[0] not in COMMANDS:
-        parser = argparse.ArgumentParser(
+        parser: argparse.ArgumentParser = Parser(
             prog="filexfer",
             description="Fast, verified file transfer: a server offers a folder, "
             "a client uploads and downloads files and trees.",
@@ -124,7 +136,7 @@ def _run(words: list[str]) -> int:
             commands.add_parser(name, help=text)
         parser.parse_args(words)
     command = import_module(f"filexfer.cli.{words[0]}")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"filexfer {words[0]}",
         description=COMMANDS[words[0]].capitalize() + ".",
         epilog=command.EPILOG,

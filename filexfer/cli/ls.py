@@ -14,6 +14,7 @@ from filexfer.names import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
 
     from filexfer import Entry
 
@@ -26,6 +27,8 @@ examples:
 A folder's name ends in a slash. Characters that could confuse a terminal are escaped.
 """
 
+_ENTRY_BYTES = 300  # of memory, about, besides its texts
+_SORTED_BYTES = 128 << 20  # of memory: some 400,000 entries
 _LETTERS = {"folder": "d", "link": "l", "special": "?"}
 
 
@@ -45,9 +48,25 @@ def run(arguments: Namespace) -> int:
     with options.client_for(remote, arguments) as client:
         entries = client.list(remote.path, recursive=arguments.recursive)
         if not arguments.recursive:
-            entries = iter(sorted(entries, key=lambda entry: entry.name))
+            entries = sorted_as_far_as_may_be(entries)
         output.print_data(map(_line if arguments.long else _name, entries))
     return 0
+
+
+def sorted_as_far_as_may_be(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Yield the entries by their names; of a listing too long for memory, piece by piece."""
+    is_more = True
+    while is_more:
+        piece: list[Entry] = []
+        size = 0
+        is_more = False
+        for entry in entries:
+            piece.append(entry)
+            size += _ENTRY_BYTES + len(entry.name) + len(entry.extra)
+            if size >= _SORTED_BYTES:
+                is_more = True
+                break
+        yield from sorted(piece, key=lambda entry: entry.name)
 
 
 def _name(entry: Entry) -> str:

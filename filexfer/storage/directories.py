@@ -9,6 +9,7 @@ This module must not know what is read or written in the folders.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -29,6 +30,7 @@ FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITING = 0o300  # what its owner needs to change what is in a folder
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE = 0.02  # seconds
+_TWO_NAMES = 2  # links of a file
 
 
 class Directory:
@@ -148,20 +150,44 @@ class Directory:
         except OSError:  # somebody lives, or there are no locks
             return 0
         removed = sum(self._remove_leftover(name) for name in left)
+        if removed < len(left):
+            removed += self._remove_second_names()
         fcntl.flock(self.fd, fcntl.LOCK_SH if self.claimed else fcntl.LOCK_UN)
         return removed
 
     def _remove_leftover(self, name: str) -> bool:
         try:
             status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-            is_folder = stat.S_ISDIR(status.st_mode)
-            is_file = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
-            if status.st_uid == os.geteuid() and (is_folder or (is_file and status.st_nlink == 1)):
+            is_ours = status.st_uid == os.geteuid()
+            is_alone = _is_file(status) and status.st_nlink == 1
+            if is_ours and (stat.S_ISDIR(status.st_mode) or is_alone):
                 remove(self.fd, name, recursive=True)
                 return True
         except OSError:
             pass  # gone, or not ours to remove; it stays hidden
         return False
+
+    def _remove_second_names(self) -> int:
+        """Remove the temporary names of files that have got their own in here; return how many.
+
+        Where nothing renames without replacing, a file has both names for a moment (see
+        ``system.rename_exclusive``), and keeps them if its process is killed then.
+        """
+        temporary: dict[tuple[int, int], str] = {}
+        own: set[tuple[int, int]] = set()
+        try:
+            for name in os.listdir(self.fd):
+                status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+                if _is_file(status) and status.st_nlink == _TWO_NAMES:
+                    if names.is_reserved(name):
+                        temporary[status.st_dev, status.st_ino] = name
+                    else:
+                        own.add((status.st_dev, status.st_ino))
+            for key in own & temporary.keys():
+                os.unlink(temporary[key], dir_fd=self.fd)
+        except OSError:
+            return 0  # gone, or not ours to remove; the next sweep looks again
+        return len(own & temporary.keys())
 
 
 class Directories:
@@ -379,4 +405,23 @@ def remove(folder: int, part: str, *, recursive: bool) -> None:
                 remove(fd, each, recursive=True)
         finally:
             os.close(fd)
-    os.rmdir(part, dir_fd=folder)
+    try:
+        os.rmdir(part, dir_fd=folder)
+    except OSError as error:
+        if recursive or error.errno != errno.ENOTEMPTY or not _sweep(folder, part):
+            raise
+        os.rmdir(part, dir_fd=folder)
+
+
+def _sweep(folder: int, part: str) -> int:
+    """Remove what dead processes left in the folder *part*; return how many."""
+    swept = Directory("", os.open(part, FLAGS, dir_fd=folder), made=False)
+    try:
+        return swept.sweep()
+    finally:
+        swept.close()
+
+
+def _is_file(status: os.stat_result) -> bool:
+    """Tell whether it is something that we make under a temporary name, and no folder."""
+    return stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)

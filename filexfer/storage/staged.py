@@ -177,7 +177,7 @@ class Staged:
                 with _Locked(self.folder.fd, self.part) as lock:
                     if lock.is_refused:
                         return self._failure(Code.IO_ERROR, "is locked by another program")
-                    result = self._decide() if lock.is_current else None
+                    result = self._decide(lock.fd) if lock.is_current else None
                 if result:
                     return result
             return self._failure(Code.IO_ERROR, "keeps being replaced by others")
@@ -193,7 +193,7 @@ class Staged:
         except OSError:
             pass  # the folder is somebody else's, and so is its time
 
-    def _decide(self) -> Result | None:
+    def _decide(self, existing_fd: int) -> Result | None:
         """Return the result; None if the name became free meanwhile and is to be tried again."""
         existing = self._staging.find(self.entry.name)
         if existing is None:
@@ -204,14 +204,20 @@ class Staged:
             return ARRIVED
         decision = self._staging.policy.decide(self.entry, existing, self._digest_of_existing)
         if decision.choice is Choice.REPLACE:
-            fd = self.folder.fd
-            os.rename(self.temporary, self.part, src_dir_fd=fd, dst_dir_fd=fd)
-            return _REPLACED
+            return self._replace(existing_fd)
         if decision.choice is Choice.KEEP_BOTH:
             return self._keep_beside()
         if decision.choice is Choice.REFUSE:
             return self._failure(decision.code, decision.text)
         return Result(decision.choice)
+
+    def _replace(self, existing_fd: int) -> Result:
+        if other := _other_spelling(existing_fd, self.part):
+            text = f"{names.shown(other)} exists, and this file system takes the names for one"
+            return self._failure(Code.EXISTS, text)
+        fd = self.folder.fd
+        os.rename(self.temporary, self.part, src_dir_fd=fd, dst_dir_fd=fd)
+        return _REPLACED
 
     def _digest_of_existing(self) -> str:
         return self._staging.digest(self.entry.name, self.entry.extra.partition(":")[0])
@@ -290,36 +296,51 @@ class _Locked:
     def __init__(self, folder: int, part: str) -> None:
         self._folder = folder
         self._part = part
-        self._fd = -1
+        self.fd = -1
         self.is_current = True
         self.is_refused = False  # somebody else does not let go of it
 
     def __enter__(self) -> _Locked:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self._fd = os.open(self._part, flags, dir_fd=self._folder)
-            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            self.fd = os.open(self._part, flags, dir_fd=self._folder)
+            if not stat.S_ISREG(os.fstat(self.fd).st_mode):
                 return self  # a folder's lock is its claim, perhaps our own
             self.is_refused = not self._lock()
             now = os.stat(self._part, dir_fd=self._folder, follow_symlinks=False)
-            self.is_current = os.path.samestat(now, os.fstat(self._fd))
+            self.is_current = os.path.samestat(now, os.fstat(self.fd))
         except OSError:
             pass  # gone, a link, or unreadable: decided without a lock
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
     def _lock(self) -> bool:
         for _ in range(_LOCK_TRIES):
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(_LOCK_PAUSE)
             else:
                 return True
         return False
+
+
+def _other_spelling(fd: int, part: str) -> str:
+    """Return the name of the open file if it is another that the file system takes for *part*.
+
+    So of two files that a file system without capitals, or with one form of accents, cannot tell
+    apart, none is lost unseen.
+    """
+    name = system.name_of(fd) if fd >= 0 else ""
+    if not name or name == part:
+        return ""
+    from unicodedata import normalize  # noqa: PLC0415 - seldom needed
+
+    one, other = (normalize("NFC", normalize("NFD", each).casefold()) for each in (name, part))
+    return name if one == other else ""
 
 
 _PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)

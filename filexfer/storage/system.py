@@ -86,6 +86,20 @@ def exists(name: str, folder: int) -> bool:
     return True
 
 
+def name_of(fd: int) -> str:
+    """Return the last component of an open file's path, spelled as on the disk; "" if unknown."""
+    try:
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - only here
+
+            path = fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")
+        else:
+            path = os.readlink(b"/proc/self/fd/%d" % fd)
+    except OSError:
+        return ""
+    return os.fsdecode(os.path.basename(path))
+
+
 def has_file_system_flush() -> bool:
     """Tell whether ``flush_file_system`` can do its work here."""
     return native and sys.platform == "linux"
