@@ -22,7 +22,7 @@ LAYERS = [
     "errors schema",
     "ranged",
     "address congestion private protocol rates transport waiting landing report",
-    "storage.policy storage.directories",
+    "connect_string storage.policy storage.directories",
     "budget codec options sources storage.reading storage.staged",
     "connection",
     "paced",
