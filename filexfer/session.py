@@ -33,6 +33,7 @@ from filexfer.sources import Source, count, walk
 from filexfer.storage.policy import Policy
 from filexfer.storage.reading import LargeFile
 from filexfer.storage.staging import Staging
+from filexfer.tls_only import shake_hands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Session:
         connection = self._connection
         try:
             connection.deadline = monotonic() + OPENING_SECONDS
-            connection.handshake()
+            shake_hands(connection)
             self._serve()
         except CutShort as error:
             logger.info("%s: %s", connection.peer, shown(str(error)))
