@@ -67,6 +67,8 @@ class Server:
         timeout: Seconds without progress after which a connection is given up.
         tls: A context with certificate and key, to talk TLS only.
         insecure: Serve other machines without encryption and tokens.
+        tokens: File of tokens; nobody is let in without one of them, and each gives the rights
+            that stand there (with *read_only*, no more than to read and list).
         bwlimit: Bytes per second, for each direction on its own and over all clients together;
             None for no limit.
         congestion: TCP congestion control of what is sent, on Linux; None for the system's.
@@ -98,6 +100,7 @@ class Server:
         insecure: bool = False,
         bwlimit: float | None = None,
         congestion: str | None = None,
+        tokens: str | os.PathLike[str] | None = None,
     ) -> None:
         self.rights = _rights(allow, read_only=read_only)
         if durability not in DURABILITIES:
@@ -111,10 +114,10 @@ class Server:
             self._listener = listener or listen(host, port, insecure=insecure)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
+            self.access = _access(self.folder, self.rights, tokens, read_only=read_only)
         except BaseException:
             self._close_folder()
             raise
-        self._access: Access = Anybody(self.folder, self.rights)
         self.host, self.port = self._listener.getsockname()[:2]
         self._durability = durability
         self._timeout = timeout
@@ -198,6 +201,7 @@ class Server:
         self._join(1.0)
         self._wake.close()
         self._woken.close()
+        self.access.close()
         self._close_folder()
 
     def abort(self) -> None:
@@ -223,7 +227,7 @@ class Server:
         connection = connected(
             sock, self._limit, timeout=self._timeout, tls=self._tls, server_side=True
         )
-        session = Session(connection, self._access, self._durability)
+        session = Session(connection, self.access, self._durability)
         with self._lock:
             is_full = len(self._sessions) >= CONNECTIONS_MAX
         if is_full or not self._start(session):
@@ -308,6 +312,22 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
             f"cannot listen on {shown(host)} port {port}: {error.strerror}"
         ) from error
     return sock
+
+
+def _access(
+    folder: Folder,
+    rights: frozenset[str],
+    tokens: str | os.PathLike[str] | None,
+    *,
+    read_only: bool,
+) -> Access:
+    """Return what decides about clients: their tokens, or nothing but *rights* for all."""
+    if tokens is None:
+        return Anybody(folder, rights)
+    from filexfer.token_access import TokenAccess  # noqa: PLC0415 - only a server with tokens
+    from filexfer.tokens import Store  # noqa: PLC0415 - as above
+
+    return TokenAccess(folder, Store(tokens), rights if read_only else frozenset(RIGHTS))
 
 
 def _rights(allow: Iterable[str], *, read_only: bool) -> frozenset[str]:
