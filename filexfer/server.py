@@ -114,7 +114,7 @@ class Server:
             self._listener = listener or listen(host, port, insecure=insecure)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
-            self.access = _access(self.folder, self.rights, tokens, read_only=read_only)
+            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
         except BaseException:
             self._close_folder()
             raise
@@ -149,6 +149,10 @@ class Server:
         self._wake.close()
         self._woken.close()
         self._wake, self._woken = socket.socketpair()
+
+    def use_slot(self, slot: int) -> None:
+        """In a worker process: count what clients are promised in this slot, from 0 on."""
+        self._access.use_slot(slot)
 
     def close_listener(self) -> None:
         """Give up the port; connections that are open go on."""
@@ -201,7 +205,7 @@ class Server:
         self._join(1.0)
         self._wake.close()
         self._woken.close()
-        self.access.close()
+        self._access.close()
         self._close_folder()
 
     def abort(self) -> None:
@@ -227,7 +231,7 @@ class Server:
         connection = connected(
             sock, self._limit, timeout=self._timeout, tls=self._tls, server_side=True
         )
-        session = Session(connection, self.access, self._durability)
+        session = Session(connection, self._access, self._durability)
         with self._lock:
             is_full = len(self._sessions) >= CONNECTIONS_MAX
         if is_full or not self._start(session):
