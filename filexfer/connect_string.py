@@ -22,10 +22,13 @@ class SecretRemote(Remote):
     Attributes:
         token: What the client shows; ``""`` for nothing.
         fingerprint: Of the certificate that the server must have; ``""`` if it is not known.
+        ca: The authorities that must vouch for the server in its place, as ``Trust`` takes them.
+        name: The name that the server is stored under, or ``""``.
+        rights: What a stored server let this client do when it was last asked.
 
     """
 
-    __slots__ = ("fingerprint", "token")
+    __slots__ = ("ca", "fingerprint", "name", "rights", "token")
 
     def __init__(
         self, host: str, port: int, path: str, *, token: str = "", fingerprint: str = ""
@@ -33,6 +36,9 @@ class SecretRemote(Remote):
         super().__init__(host, port, path)
         self.token = token
         self.fingerprint = fingerprint
+        self.ca = ""
+        self.name = ""
+        self.rights: tuple[str, ...] = ()
 
 
 def format_connect_string(token: str, host: str, port: int, fingerprint: str) -> str:

@@ -243,7 +243,8 @@ class Message:
     __hash__ = None  # type: ignore[assignment] # mutable
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        shown = {**self.__dict__, "token": ...} if "token" in self.__dict__ else self.__dict__
+        values = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({values})"
 
 

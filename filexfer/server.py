@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import os
     import ssl
     from collections.abc import Iterable
-    from typing import Self
+    from typing import Any, Self
 
     from filexfer.access import Access
     from filexfer.connection import Connection
@@ -58,14 +58,14 @@ class Server:
 
     Args:
         folder: The folder to serve.
-        host: Name or address to listen on; any but this machine's own needs *insecure*.
+        host: Name or address to listen on; any but this machine's own needs *tls* or *insecure*.
         port: Port to listen on; 0 takes a free one.
         listener: A listening socket to use in place of *host* and *port*.
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
         read_only: Give no right to create either.
         durability: ``none``, ``batch`` or ``file``: what a confirmation promises.
         timeout: Seconds without progress after which a connection is given up.
-        tls: A context with certificate and key, to talk TLS only.
+        tls: A context with certificate, key, and ``filexfer/1`` as its ALPN, to talk TLS only.
         insecure: Serve other machines without encryption and tokens.
         tokens: File of tokens; nobody is let in without one of them, and each gives the rights
             that stand there (with *read_only*, no more than to read and list).
@@ -80,7 +80,7 @@ class Server:
     Raises:
         LocalError: if the folder cannot be used.
         NetworkError: if the address cannot be listened on.
-        TrustError: if it is not this machine's own and *insecure* is not set.
+        TrustError: if it is not this machine's own, and neither *tls* nor *insecure* is set.
         UsageError: if an argument makes no sense.
 
     """
@@ -111,7 +111,7 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
-            self._listener = listener or listen(host, port, insecure=insecure)
+            self._listener = listener or listen(host, port, insecure=insecure or bool(tls))
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
             self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
@@ -293,17 +293,12 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
         TrustError: if the address is not this machine's own and *insecure* is not set.
 
     """
-    try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (socket.gaierror, UnicodeError, OverflowError) as error:
-        raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
-    family, _, _, _, address = found[0]
+    family, _, _, _, address = _found(host, port)
     if not insecure and not is_loopback(str(address[0])):
         raise TrustError(
-            f"{shown(host)} can be reached by other machines, and there is no encryption yet: "
-            "listen on 127.0.0.1, or add --insecure if everybody who can reach it may use it"
+            f"{shown(host)} can be reached by other machines, and there is no encryption: "
+            "listen on 127.0.0.1, talk TLS, or add --insecure if everybody who can reach it may "
+            "use it"
         )
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -332,6 +327,26 @@ def _access(
     from filexfer.tokens import Store  # noqa: PLC0415 - as above
 
     return TokenAccess(folder, Store(tokens), rights if read_only else frozenset(RIGHTS))
+
+
+def _found(host: str, port: int) -> tuple[Any, ...]:
+    """Return what the system's resolver says of an address to listen on."""
+    try:
+        return socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError, OverflowError) as error:
+        raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
+
+
+def others_reach(host: str) -> bool:
+    """Tell whether other machines can reach a server that listens on *host*.
+
+    Raises:
+        NetworkError: if the host is not known.
+
+    """
+    return not is_loopback(str(_found(host, 0)[4][0]))
 
 
 def _rights(allow: Iterable[str], *, read_only: bool) -> frozenset[str]:

@@ -32,6 +32,7 @@ from filexfer.schema import written_size
 from filexfer.sender import Sender
 from filexfer.sources import Source, count, walk
 from filexfer.storage.reading import LargeFile
+from filexfer.tls_only import shake_hands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Session:
         connection = self._connection
         try:
             connection.deadline = monotonic() + OPENING_SECONDS
-            connection.handshake()
+            shake_hands(connection)
             self._serve()
         except CutShort as error:
             logger.info("%s: %s", connection.peer, shown(str(error)))

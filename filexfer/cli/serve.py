@@ -15,11 +15,13 @@ from filexfer.access import RIGHTS
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
 from filexfer.cli import options, output
 from filexfer.names import shown
-from filexfer.server import raise_file_limit
+from filexfer.server import others_reach, raise_file_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from filexfer.certificate import Identity
 
 EPILOG = f"""\
 examples:
@@ -27,9 +29,14 @@ examples:
   filexfer serve inbox --port 0          another folder, on any free port
   filexfer serve --read-only             nobody can write
   filexfer serve --allow overwrite,delete
+  filexfer serve --host 0.0.0.0          for other machines, encrypted
 
 Every user of this machine has the rights that are printed at the start. Ctrl-C or SIGTERM ends
 it after the transfers under way (at most 30 s); a second one at once.
+
+For other machines it talks TLS, with a certificate of its own that it makes at first use, and
+that clients know by its fingerprint. The key is in $XDG_STATE_HOME/filexfer/server.pem (without
+that variable, in ~/.local/state/filexfer), for its owner alone.
 """
 WORKERS_MAX = 256
 
@@ -52,6 +59,18 @@ def configure(parser: ArgumentParser) -> None:
         action="store_true",
         help="serve other machines without encryption: everybody who can reach the address "
         "has the rights given here",
+    )
+    where.add_argument(
+        "--secure", action="store_true", help="talk TLS on this machine too (default: elsewhere)"
+    )
+    where.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="show this certificate, PEM, with those of the authorities above it (default: one "
+        "of its own)",
+    )
+    where.add_argument(
+        "--key", metavar="FILE", help="the certificate's key, PEM (default: in the same file)"
     )
     rights = parser.add_argument_group("rights (by default: read, list, create)")
     rights.add_argument("--read-only", action="store_true", help="do not let clients create")
@@ -90,6 +109,7 @@ def run(arguments: Namespace) -> int:
         stream=sys.stderr,
     )
     raise_file_limit()
+    identity = _identity(arguments)
     server = Server(
         arguments.folder,
         arguments.host,
@@ -97,23 +117,40 @@ def run(arguments: Namespace) -> int:
         allow=allow,
         read_only=arguments.read_only,
         durability=arguments.durability,
+        tls=identity.context if identity else None,
         insecure=arguments.insecure,
         bwlimit=arguments.bwlimit,
         congestion=arguments.congestion,
     )
     workers.hold_signals()  # who reads the address may send one at once
     if not arguments.quiet:
-        _announce(server, insecure=arguments.insecure)
+        _announce(server, identity, insecure=arguments.insecure)
     return workers.serve(server, arguments.workers)
 
 
-def _announce(server: Server, *, insecure: bool) -> None:
+def _identity(arguments: Namespace) -> Identity | None:
+    """Return what clients know the server by; None to talk in the clear."""
+    wanted = arguments.secure or arguments.cert is not None or arguments.key is not None
+    if arguments.insecure and wanted:
+        raise UsageError("--insecure means no encryption; leave out --secure, --cert and --key")
+    if arguments.insecure or not (wanted or others_reach(arguments.host)):
+        return None
+    from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
+
+    return certificate.load(arguments.cert, arguments.key)
+
+
+def _announce(server: Server, identity: Identity | None, *, insecure: bool) -> None:
     rights = [right for right in RIGHTS if right in server.rights]
     output.say(f"folder   {shown(server.folder.path)}")
     output.say(f"address  {server.address}")
+    if identity:
+        output.say(f"identity {identity.fingerprint}")
     whom, flag, address = "every user of this machine", "", server.address
-    if insecure and not is_loopback(server.host):
-        whom, flag = "everybody who can reach the address, unencrypted", "--insecure "
+    if not is_loopback(server.host):
+        whom = "everybody who can reach the address"
+        if insecure:
+            whom, flag = f"{whom}, unencrypted", "--insecure "
         address = format_url(_seen_from_outside(server.host), server.port, "", is_folder=True)
     output.say(f"rights   {', '.join(rights)}, for {whom}")
     if "create" in rights:
