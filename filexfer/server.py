@@ -58,7 +58,8 @@ class Server:
 
     Args:
         folder: The folder to serve.
-        host: Name or address to listen on; any but this machine's own needs *tls* or *insecure*.
+        host: Name or address to listen on; any but this machine's own needs *tls* and *tokens*,
+            or *insecure*.
         port: Port to listen on; 0 takes a free one.
         listener: A listening socket to use in place of *host* and *port*.
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
@@ -80,7 +81,8 @@ class Server:
     Raises:
         LocalError: if the folder cannot be used.
         NetworkError: if the address cannot be listened on.
-        TrustError: if it is not this machine's own, and neither *tls* nor *insecure* is set.
+        TrustError: if it is not this machine's own, and not both *tls* and *tokens* are
+            set, nor *insecure*.
         UsageError: if an argument makes no sense.
 
     """
@@ -111,7 +113,9 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
-            self._listener = listener or listen(host, port, insecure=insecure or bool(tls))
+            self._listener = listener or listen(
+                host, port, insecure=insecure or bool(tls and tokens)
+            )
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
             self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
@@ -296,9 +300,9 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
     family, _, _, _, address = _found(host, port)
     if not insecure and not is_loopback(str(address[0])):
         raise TrustError(
-            f"{shown(host)} can be reached by other machines, and there is no encryption: "
-            "listen on 127.0.0.1, talk TLS, or add --insecure if everybody who can reach it may "
-            "use it"
+            f"{shown(host)} can be reached by other machines, and there is no encryption, or "
+            "nobody needs a token: listen on 127.0.0.1, talk TLS and ask for tokens, or add "
+            "--insecure if everybody who can reach it may use it"
         )
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -39,9 +39,9 @@ LAYERS = [
     "breakdown client server",
     "workers",
     "cli cli.output",
-    "cli.demo cli.trusting",
+    "cli.connect cli.demo cli.trusting",
     "cli.options",
-    "cli.doctor cli.get cli.login cli.logout cli.ls cli.mkdir cli.put cli.remotes cli.rm cli.serve",
+    "cli.doctor cli.get cli.login cli.logout cli.ls cli.mkdir cli.put cli.remotes cli.rm cli.serve cli.token",
     "__main__",
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}
