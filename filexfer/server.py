@@ -58,7 +58,8 @@ class Server:
 
     Args:
         folder: The folder to serve.
-        host: Name or address to listen on; any but this machine's own needs *tls* or *insecure*.
+        host: Name or address to listen on; any but this machine's own needs *tls* and *tokens*,
+            or *insecure*.
         port: Port to listen on; 0 takes a free one.
         listener: A listening socket to use in place of *host* and *port*.
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
@@ -67,6 +68,8 @@ class Server:
         timeout: Seconds without progress after which a connection is given up.
         tls: A context with certificate, key, and ``filexfer/1`` as its ALPN, to talk TLS only.
         insecure: Serve other machines without encryption and tokens.
+        tokens: File of tokens; nobody is let in without one of them, and each gives the rights
+            that stand there (with *read_only*, no more than to read and list).
         bwlimit: Bytes per second, for each direction on its own and over all clients together;
             None for no limit.
         congestion: TCP congestion control of what is sent, on Linux; None for the system's.
@@ -78,7 +81,8 @@ class Server:
     Raises:
         LocalError: if the folder cannot be used.
         NetworkError: if the address cannot be listened on.
-        TrustError: if it is not this machine's own, and neither *tls* nor *insecure* is set.
+        TrustError: if it is not this machine's own, and not both *tls* and *tokens* are
+            set, nor *insecure*.
         UsageError: if an argument makes no sense.
 
     """
@@ -98,6 +102,7 @@ class Server:
         insecure: bool = False,
         bwlimit: float | None = None,
         congestion: str | None = None,
+        tokens: str | os.PathLike[str] | None = None,
     ) -> None:
         self.rights = _rights(allow, read_only=read_only)
         if durability not in DURABILITIES:
@@ -108,13 +113,15 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
-            self._listener = listener or listen(host, port, insecure=insecure or bool(tls))
+            self._listener = listener or listen(
+                host, port, insecure=insecure or bool(tls and tokens)
+            )
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
+            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
         except BaseException:
             self._close_folder()
             raise
-        self._access: Access = Anybody(self.folder, self.rights)
         self.host, self.port = self._listener.getsockname()[:2]
         self._durability = durability
         self._timeout = timeout
@@ -146,6 +153,10 @@ class Server:
         self._wake.close()
         self._woken.close()
         self._wake, self._woken = socket.socketpair()
+
+    def use_slot(self, slot: int) -> None:
+        """In a worker process: count what clients are promised in this slot, from 0 on."""
+        self._access.use_slot(slot)
 
     def close_listener(self) -> None:
         """Give up the port; connections that are open go on."""
@@ -198,6 +209,7 @@ class Server:
         self._join(1.0)
         self._wake.close()
         self._woken.close()
+        self._access.close()
         self._close_folder()
 
     def abort(self) -> None:
@@ -288,9 +300,9 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
     family, _, _, _, address = _found(host, port)
     if not insecure and not is_loopback(str(address[0])):
         raise TrustError(
-            f"{shown(host)} can be reached by other machines, and there is no encryption: "
-            "listen on 127.0.0.1, talk TLS, or add --insecure if everybody who can reach it may "
-            "use it"
+            f"{shown(host)} can be reached by other machines, and there is no encryption, or "
+            "nobody needs a token: listen on 127.0.0.1, talk TLS and ask for tokens, or add "
+            "--insecure if everybody who can reach it may use it"
         )
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -303,6 +315,22 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
             f"cannot listen on {shown(host)} port {port}: {error.strerror}"
         ) from error
     return sock
+
+
+def _access(
+    folder: Folder,
+    rights: frozenset[str],
+    tokens: str | os.PathLike[str] | None,
+    *,
+    read_only: bool,
+) -> Access:
+    """Return what decides about clients: their tokens, or nothing but *rights* for all."""
+    if tokens is None:
+        return Anybody(folder, rights)
+    from filexfer.token_access import TokenAccess  # noqa: PLC0415 - only a server with tokens
+    from filexfer.tokens import Store  # noqa: PLC0415 - as above
+
+    return TokenAccess(folder, Store(tokens), rights if read_only else frozenset(RIGHTS))
 
 
 def _found(host: str, port: int) -> tuple[Any, ...]:

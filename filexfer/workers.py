@@ -147,6 +147,7 @@ class _Parent:
             os.close(self._held)
             self._server.after_fork()
             self._server.folder.reservations.use_slot(slot)
+            self._server.use_slot(slot)
             code = _serve_as_worker(self._server, self._life)
         except BaseException:
             logger.exception("a worker failed")

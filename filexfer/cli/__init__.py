@@ -28,6 +28,7 @@ COMMANDS = {
     "login": "store a server under a name, with what it needs to let you in",
     "logout": "forget a server",
     "remotes": "list the servers that are stored",
+    "token": "make, list and revoke tokens, by which a server lets clients in",
     "doctor": "look for what is wrong, or where the time of a transfer goes",
     "demo": "serve, upload, download and compare, all on this machine",
 }
