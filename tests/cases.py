@@ -50,6 +50,7 @@ TRUST: dict[str, str] = {  # K: TLS, tokens, rights
     "K10": "a TLS connection that is cut without a goodbye",
     "K14": "a file with a key or a token that others may read, or that is another user's",
     "K15": "one TLS connection used by two threads",
+    "K16": "plain text in the place of a TLS handshake, to a server that talks TLS",
     "K19": "a server for all addresses without encryption or tokens",
     "K20": "other ways to write an address that is not this machine's own",
     "K22": "a client or server of another protocol over TLS",
