@@ -207,10 +207,8 @@ def _line(token: Token) -> tuple[str, str, str, str, str, str, str]:
         ",".join(right for right in RIGHTS if right in token.rights),
         shown(token.root) or ".",
         "expired" if token.has_expired else expires,
-        *(
-            "-" if most is None else output.size(most)
-            for most in (token.max_file_size, token.quota)
-        ),
+        "-" if token.max_file_size is None else output.size(token.max_file_size),
+        "-" if token.quota is None else output.size(token.quota),
         _moment(token.created),
     )
 
