@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from filexfer.options import Options as Options
     from filexfer.report import Report as Report
     from filexfer.server import Server as Server
+    from filexfer.trust import Trust as Trust
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ _HOMES = {
     "UsageError": "filexfer.errors",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
+    "Trust": "filexfer.trust",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - the names are the keys above

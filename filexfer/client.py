@@ -6,22 +6,13 @@ This module must not know command lines or terminals.
 from __future__ import annotations
 
 import os
-import time
 
 from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
-from filexfer.dial import Door, pause_before
-from filexfer.errors import (
-    Busy,
-    ConnectionLost,
-    FileError,
-    FilexferError,
-    IntegrityError,
-    LocalError,
-    NetworkError,
-    UsageError,
-)
+from filexfer.dial import Door
+from filexfer.errors import IntegrityError, LocalError, UsageError
 from filexfer.landing import Download, Upload
+from filexfer.lasting import Lasting
 from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.sources import Source
@@ -29,17 +20,16 @@ from filexfer.sources import Source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import Self, TypeVar
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Self
 
     from filexfer.connection import Connection
     from filexfer.entry import Entry
     from filexfer.storage.folder import Folder
+    from filexfer.trust import Trust
 
-    T = TypeVar("T")
 
-
-class Client:
+class Client(Lasting):
     """A server, seen from the client; a context manager, for one thread.
 
     It connects when first needed. Names on the server are relative to the folder it serves.
@@ -48,8 +38,10 @@ class Client:
         host: Name or address of the server.
         port: Its TCP port.
         timeout: Seconds, for connecting and for any wait without progress.
-        tls: A context, to talk TLS.
-        insecure: Talk in the clear to another machine.
+        trust: How the server is known, and the token that it is shown; without it, only a server
+            on this machine, or one that was accepted before, is talked to.
+        tls: In place of *trust*, a context to talk TLS by, with ``filexfer/1`` as its ALPN.
+        insecure: In place of *trust*, talk in the clear to another machine.
         bwlimit: Bytes per second, for each direction on its own and over all connections
             together; None for no limit.
         congestion: TCP congestion control of what is sent, on Linux; None for the system's.
@@ -65,44 +57,35 @@ class Client:
         port: int = DEFAULT_PORT,
         *,
         timeout: float = 60.0,
+        trust: Trust | None = None,
         tls: ssl.SSLContext | None = None,
         insecure: bool = False,
         bwlimit: float | None = None,
         congestion: str | None = None,
     ) -> None:
-        self._door = Door(host, port, timeout=timeout, tls=tls, insecure=insecure)
+        if tls or insecure:
+            from filexfer.trust import Trust  # noqa: PLC0415 - seldom needed
+
+            trust = Trust(context=tls, insecure=insecure)
+        super().__init__(Door(host, port, timeout=timeout, trust=trust))
         self._door.shape(bwlimit, congestion)
-        self._connection: Connection | None = None
-        self._is_interrupted = False
 
-    def __enter__(self) -> Self:
-        return self
+    @classmethod
+    def from_remote(cls, remote: str, **options: Any) -> Self:
+        """Return a client for a server that was stored by ``filexfer login``, or a connect string.
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        Args:
+            remote: ``"NAME:"``, or ``"fx://TOKEN@HOST:PORT/#FINGERPRINT"``, with no path.
+            options: As of the class, but where the server is and how it is known.
 
-    def close(self) -> None:
-        """Say goodbye and close; a later call connects again."""
-        connection, self._connection = self._connection, None
-        if connection:
-            try:
-                connection.send(protocol.End())
-                connection.flush()
-            except FilexferError:
-                pass  # it is gone already
-            connection.close()
-
-    def interrupt(self) -> bool:
-        """From a signal handler or another thread: cut the connection, and open no other.
-
-        Returns:
-            Whether there was one. What waits for it raises ConnectionLost.
+        Raises:
+            UsageError: if it names no server, or a path on one.
 
         """
-        self._is_interrupted = True
-        if self._connection:
-            self._connection.interrupt()
-        return self._connection is not None
+        from filexfer.trust import server_of  # noqa: PLC0415 - seldom needed
+
+        host, port, trust = server_of(remote)
+        return cls(host, port, trust=trust, **options)
 
     def url(self, name: str, *, is_folder: bool = False) -> str:
         """Return the address of *name* on the server."""
@@ -356,47 +339,3 @@ class Client:
         if options.stats:
             report.measure()
         return options, report
-
-    def _request(self, act: Callable[[Connection], T], options: Options | None = None) -> T:
-        """Carry out something that may be done twice; an idle connection may have been closed."""
-        return self._retrying(act, options or Options(), Report(), lambda: True)
-
-    def _retrying(
-        self,
-        act: Callable[[Connection], T],
-        options: Options,
-        report: Report,
-        may_retry: Callable[[], bool],
-    ) -> T:
-        """Do *act* on a connection; on another one after a pause if it is lost.
-
-        The first connection of all is tried twice only where somebody has answered that there is
-        no room: a wrong address should be told at once.
-        """
-        tries = 0
-        was_open = self._connection is not None
-        while True:
-            before = report.files
-            try:
-                if self._connection is None:
-                    self._connection = self._door.begin()
-                return act(self._connection)
-            except ConnectionLost as error:
-                is_greeted = bool(self._connection and not self._connection.greeting)
-                was_open = was_open or is_greeted or isinstance(error, Busy)
-                self._drop()
-                tries = 1 if report.files > before else tries + 1
-                is_enough = self._is_interrupted or tries > options.retries
-                if not was_open or is_enough or not may_retry():
-                    raise
-                report.restart()
-            except BaseException as error:
-                if isinstance(error, NetworkError) or not isinstance(error, FileError):
-                    self._drop()
-                raise
-            time.sleep(pause_before(tries))
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.close()

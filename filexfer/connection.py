@@ -313,10 +313,11 @@ class Connection(Intake):
 
     # Waiting
 
-    def handshake(self) -> None:
-        """Agree on TLS, where it is used."""
-        while not self._transport.shake_hands():
+    def handshake(self) -> bytes:
+        """Agree on TLS, where it is used, and return the certificate that the peer has shown."""
+        while (certificate := self._transport.shake_hands()) is None:
             self._wait(reading=True, writing=self._transport.unsent)
+        return certificate
 
     def _wait(self, *, reading: bool, writing: bool, seconds: float | None = None) -> bool:
         """Wait until the socket can be read or written; False when *seconds* have passed."""

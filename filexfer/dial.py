@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from time import monotonic
 
 from filexfer import __version__, protocol
 from filexfer.address import is_loopback
@@ -20,10 +21,9 @@ from filexfer.protocol import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
-
     from filexfer.budget import Limit
     from filexfer.connection import Connection
+    from filexfer.trust import Trust
 
 FIRST_PAUSE = 0.2  # seconds before the second try; doubled for each further one
 LONGEST_PAUSE = 30.0
@@ -39,8 +39,7 @@ class Door:
         host: Name or address.
         port: TCP port.
         timeout: Seconds, for connecting and for any wait without progress.
-        tls: A context, to talk TLS.
-        insecure: Talk in the clear to another machine.
+        trust: How the server is known, and what it is shown; by default as ``Trust()``.
 
     """
 
@@ -50,14 +49,12 @@ class Door:
         port: int,
         *,
         timeout: float = 60.0,
-        tls: ssl.SSLContext | None = None,
-        insecure: bool = False,
+        trust: Trust | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.timeout = timeout
-        self.tls = tls
-        self.insecure = insecure
+        self.trust = trust
         self.rights: frozenset[str] = frozenset()  # known after the first greeting
         self.program = ""  # what the server calls itself; the same
         self.round_trip = 0.0  # seconds; known after the first connection, where the system tells
@@ -122,7 +119,7 @@ class Door:
 
         Raises:
             ConnectionLost: if nobody answers there, or not in time.
-            TrustError: if it is another machine and *insecure* is not set.
+            TrustError: if it is not the server that is expected, or not known.
 
         """
         sock = connect(self.host, self.port, self.timeout)
@@ -131,28 +128,47 @@ class Door:
         except OSError as error:  # it went as it came
             sock.close()
             raise ConnectionLost(f"{self} closed the connection at once") from error
-        if not (self.tls or self.insecure or is_loopback(address)):
-            sock.close()
-            raise TrustError(
-                f"{shown(self.host)} is another machine, and there is no encryption yet: "
-                "add --insecure if nobody on the way may be an enemy"
-            )
         if self._congestion is not None:
             self._choose(sock, self._congestion)
-        connection = connected(
-            sock, self.limit, timeout=self.timeout, tls=self.tls, hostname=self.host
-        )
+        connection, token = self._recognised(sock, is_own=is_loopback(address))
         connection.waiting.longest = LOOK_EVERY
-        try:
-            connection.handshake()
-        except BaseException:
-            connection.close()
-            raise
         self.round_trip = round_trip(sock)
         self.is_own = address == sock.getsockname()[0]
-        connection.send(protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}"))
+        hello = protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}")
+        if token:
+            hello.token = token
+        connection.send(hello)
         connection.greeting = lambda: self._take_welcome(connection)
         return connection
+
+    def _recognised(self, sock: socket.socket, *, is_own: bool) -> tuple[Connection, str]:
+        """Return a connection to the right server, on which nothing was said yet, and the token."""
+        trust = self.trust
+        if trust is None:
+            if is_own:
+                return connected(sock, self.limit, timeout=self.timeout, tls=None), ""
+            from filexfer.trust import Trust  # noqa: PLC0415 - nothing to know on this machine
+
+            trust = self.trust = Trust()
+        try:
+            tls = trust.context_for(self.host, self.port, is_loopback=is_own)
+        except BaseException:
+            sock.close()
+            raise
+        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=self.host)
+        connection.waiting.longest = LOOK_EVERY
+        if tls:
+            try:
+                connection.deadline = monotonic() + self.timeout
+                trust.check(connection.handshake(), self.host, self.port)
+            except TrustError as error:
+                connection.close()
+                raise TrustError(f"{self}: {error}") from error
+            except BaseException:
+                connection.close()
+                raise
+            connection.deadline = None
+        return connection, trust.token(over_tls=tls is not None)
 
     def _take_welcome(self, connection: Connection) -> bool:
         """Take the server's greeting, and return whether it was there."""

@@ -125,7 +125,7 @@ def _of_talk(door: Door, connection: Connection) -> Iterator[Finding]:
 
 def _mend(error: FilexferError) -> str:
     if error.exit_code == ExitCode.TRUST:
-        return "add --insecure if nobody on the way may be an enemy"
+        return "store the connect string that the server shows: filexfer login NAME"
     if error.exit_code == ExitCode.REFUSED:
         return "ask whoever runs the server"
     return "look whether a filexfer of this version serves there: filexfer serve"

@@ -101,7 +101,19 @@ from filexfer.schema import Message
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filexfer.entry import Entry
-    from filexfer.schema import Algorithm, Digest, Flag, Mode, Name, Refusal, Size, Text, Time, Word
+    from filexfer.schema import (
+        Algorithm,
+        Digest,
+        Flag,
+        Mode,
+        Name,
+        Refusal,
+        Secret,
+        Size,
+        Text,
+        Time,
+        Word,
+    )
 
 VERSION = 1
 FRAME_MAX = framing.MAX_FRAME
@@ -117,7 +129,7 @@ class Hello(Message, kind="hello"):
 
     version: Size
     program: Text = ""
-    token: Text = ""
+    token: Secret = ""
 
 
 class Welcome(Message, kind="welcome"):
@@ -309,7 +321,7 @@ class Store(Message, kind=""):
     hash: Digest
     mtime: Time | None = None
     mode: Mode = 0o666
-    token: Text = ""
+    token: Secret = ""
 
 
 class Fetch(Message, kind="fetch"):
@@ -317,7 +329,7 @@ class Fetch(Message, kind="fetch"):
 
     name: Name
     hash: Algorithm = "sha256"
-    token: Text = ""
+    token: Secret = ""
 
 
 class Stored(Message, kind="stored"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from filexfer import hashing, pieces, protocol, ranged
+from filexfer import granted, hashing, pieces, protocol, ranged
 from filexfer.entry import FILE, Entry
 from filexfer.errors import Code, FileError, FilexferError, ProtocolError
 from filexfer.names import shown
@@ -17,16 +17,15 @@ from filexfer.storage.assembly import Assembly, Filler
 from filexfer.storage.folder import names_checked
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
-from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from filexfer.access import Grant
     from filexfer.connection import Connection
     from filexfer.storage.contract import Item
-    from filexfer.storage.folder import Folder
-    from filexfer.storage.policy import Policy
     from filexfer.storage.reading import LargeFile
     from filexfer.storage.staged import Result
+    from filexfer.storage.staging import Staging
 
 OPEN_MAX = 4  # files begun and not finished
 _RESULTS = {
@@ -45,17 +44,18 @@ class Ranges:
 
     Args:
         connection: To the client.
-        folder: What is served.
+        grant: What the client may do, and where.
         durability: ``none``, ``batch`` or ``file``.
 
     """
 
-    def __init__(self, connection: Connection, folder: Folder, durability: str) -> None:
+    def __init__(self, connection: Connection, grant: Grant, durability: str) -> None:
         self._connection = connection
-        self._folder = folder
+        self._grant = grant
+        self._folder = grant.folder
         self._durability = durability
         self._begun: dict[str, tuple[Staging, Assembly]] = {}
-        self._filler = Filler(folder.fd)
+        self._filler = Filler(grant.folder.fd, granted.places(grant))
         self._file: LargeFile | None = None  # that slices were asked of last
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Ranges:
 
     # Up
 
-    def begin(self, message: ranged.Begin, policy: Policy) -> None:
+    def begin(self, message: ranged.Begin) -> None:
         """Decide whether a file is wanted, and make its temporary file.
 
         Raises:
@@ -80,7 +80,9 @@ class Ranges:
         if len(self._begun) >= OPEN_MAX:
             raise FileError(Code.BUSY, message.name, "too many files are begun already")
         entry = Entry(message.name, FILE, message.size, message.mtime, message.mode)
-        staging = Staging(self._folder, policy, self._durability)
+        staging = granted.staging(
+            self._grant, message.if_exists, self._durability, checksum=message.checksum
+        )
         assembly = None
         try:
             decision = staging.judge(entry, self._connection.keep_alive)

@@ -45,6 +45,7 @@ else:
 Name = str  # a file's name; bytes that are not UTF-8 travel as {"raw": base64}
 Word = str  # a short text: a code, an ability, a hash algorithm
 Text = str  # a sentence for people
+Secret = str  # who somebody is
 Digest = str  # algorithm:hex
 Algorithm = str  # the first part of a digest
 Refusal = tuple[int, str, str]  # index in the question, code, text
@@ -55,6 +56,7 @@ Flag = bool
 
 WORD_MAX = 200
 TEXT_MAX = 4000
+SECRET_MAX = 1 << 16  # all that a frame can have: what is too long is wrong like any other
 ITEMS_MAX = 5000  # of a list in one message
 SIZE_MAX = 2**63 - 1
 MODE_MAX = 0o7777
@@ -163,6 +165,7 @@ CHECKS: dict[str, Callable[[object], Any]] = {
     "Name": _name,
     "Word": _word,
     "Text": _text(TEXT_MAX),
+    "Secret": _text(SECRET_MAX),
     "Digest": _digest,
     "Algorithm": _algorithm,
     "Size": _size,
@@ -243,7 +246,8 @@ class Message:
     __hash__ = None  # type: ignore[assignment] # mutable
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        shown = {**self.__dict__, "token": ...} if "token" in self.__dict__ else self.__dict__
+        values = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({values})"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import os
     import ssl
     from collections.abc import Iterable
-    from typing import Self
+    from typing import Any, Self
 
     from filexfer.access import Access
     from filexfer.admission import Ticket
@@ -50,15 +50,18 @@ class Server:
 
     Args:
         folder: The folder to serve.
-        host: Name or address to listen on; any but this machine's own needs *insecure*.
+        host: Name or address to listen on; any but this machine's own needs *tls* and *tokens*,
+            or *insecure*.
         port: Port to listen on; 0 takes a free one.
         listener: A listening socket to use in place of *host* and *port*.
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
         read_only: Give no right to create either.
         durability: ``none``, ``batch`` or ``file``: what a confirmation promises.
         timeout: In place of the ``idle_timeout`` of *limits*, in seconds.
-        tls: A context with certificate and key, to talk TLS only.
+        tls: A context with certificate, key, and ``filexfer/1`` as its ALPN, to talk TLS only.
         insecure: Serve other machines without encryption and tokens.
+        tokens: File of tokens; nobody is let in without one of them, and each gives the rights
+            that stand there (with *read_only*, no more than to read and list).
         bwlimit: Bytes per second, for each direction on its own and over all clients together;
             None for no limit.
         congestion: TCP congestion control of what is sent, on Linux; None for the system's.
@@ -72,7 +75,8 @@ class Server:
     Raises:
         LocalError: if the folder cannot be used.
         NetworkError: if the address cannot be listened on.
-        TrustError: if it is not this machine's own and *insecure* is not set.
+        TrustError: if it is not this machine's own, and not both *tls* and *tokens* are
+            set, nor *insecure*.
         UsageError: if an argument makes no sense.
 
     """
@@ -93,6 +97,7 @@ class Server:
         bwlimit: float | None = None,
         congestion: str | None = None,
         limits: Limits | None = None,
+        tokens: str | os.PathLike[str] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.rights = _rights(allow, read_only=read_only)
@@ -104,17 +109,18 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
+            is_safe = insecure or bool(tls and tokens)
             backlog = self.limits.backlog
-            self._listener = listener or listen(host, port, insecure=insecure, backlog=backlog)
+            self._listener = listener or listen(host, port, insecure=is_safe, backlog=backlog)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
+            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
         except BaseException:
             self._close_folder()
             raise
         self.folder.bounds.max_file_size = self.limits.max_file_size
         self.folder.bounds.min_free = self.limits.min_free
         self._admission = Admission(self.limits)
-        self._access: Access = Anybody(self.folder, self.rights)
         self.host, self.port = self._listener.getsockname()[:2]
         self._durability = durability
         self._timeout = self.limits.idle_timeout if timeout is None else timeout
@@ -161,6 +167,7 @@ class Server:
         else:
             self._admission.use_slot(slot)
             self.folder.reservations.use_slot(slot)
+            self._access.use_slot(slot)
 
     def _make_alarm(self) -> None:
         self._wake, self._woken = socket.socketpair()
@@ -233,6 +240,7 @@ class Server:
         self._join(1.0)
         self._wake.close()
         self._woken.close()
+        self._access.close()
         self._close_folder()
 
     def abort(self) -> None:
@@ -315,17 +323,12 @@ def listen(host: str, port: int, *, insecure: bool, backlog: int) -> socket.sock
         TrustError: if the address is not this machine's own and *insecure* is not set.
 
     """
-    try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (socket.gaierror, UnicodeError, OverflowError) as error:
-        raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
-    family, _, _, _, address = found[0]
+    family, _, _, _, address = _found(host, port)
     if not insecure and not is_loopback(str(address[0])):
         raise TrustError(
-            f"{shown(host)} can be reached by other machines, and there is no encryption yet: "
-            "listen on 127.0.0.1, or add --insecure if everybody who can reach it may use it"
+            f"{shown(host)} can be reached by other machines, and there is no encryption, or "
+            "nobody needs a token: listen on 127.0.0.1, talk TLS and ask for tokens, or add "
+            "--insecure if everybody who can reach it may use it"
         )
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -338,6 +341,42 @@ def listen(host: str, port: int, *, insecure: bool, backlog: int) -> socket.sock
             f"cannot listen on {shown(host)} port {port}: {error.strerror}"
         ) from error
     return sock
+
+
+def _access(
+    folder: Folder,
+    rights: frozenset[str],
+    tokens: str | os.PathLike[str] | None,
+    *,
+    read_only: bool,
+) -> Access:
+    """Return what decides about clients: their tokens, or nothing but *rights* for all."""
+    if tokens is None:
+        return Anybody(folder, rights)
+    from filexfer.token_access import TokenAccess  # noqa: PLC0415 - only a server with tokens
+    from filexfer.tokens import Store  # noqa: PLC0415 - as above
+
+    return TokenAccess(folder, Store(tokens), rights if read_only else frozenset(RIGHTS))
+
+
+def _found(host: str, port: int) -> tuple[Any, ...]:
+    """Return what the system's resolver says of an address to listen on."""
+    try:
+        return socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError, OverflowError) as error:
+        raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
+
+
+def others_reach(host: str) -> bool:
+    """Tell whether other machines can reach a server that listens on *host*.
+
+    Raises:
+        NetworkError: if the host is not known.
+
+    """
+    return not is_loopback(str(_found(host, 0)[4][0]))
 
 
 def _rights(allow: Iterable[str], *, read_only: bool) -> frozenset[str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 
-from filexfer import __version__, probe, protocol, ranged
+from filexfer import __version__, granted, probe, protocol, ranged
 from filexfer.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
+from filexfer.entry import FOLDER
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -30,9 +31,8 @@ from filexfer.report import Report
 from filexfer.schema import written_size
 from filexfer.sender import Sender
 from filexfer.sources import Source, count, walk
-from filexfer.storage.policy import Policy
 from filexfer.storage.reading import LargeFile
-from filexfer.storage.staging import Staging
+from filexfer.tls_only import shake_hands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,13 +85,14 @@ class Session:
         connection = self._connection
         try:
             connection.deadline = self.ticket.deadline
-            connection.handshake()
+            shake_hands(connection)
             self._serve()
         except CutShort as error:
             logger.info("%s: %s", connection.peer, shown(str(error)))
             connection.fail(ProtocolError(str(error), Code.SIZE_MISMATCH))
         except (ProtocolError, RefusedError, TimedOut) as error:
-            logger.info("%s: %s", connection.peer, shown(str(error)))
+            level = logging.WARNING if _is_stranger(error) else logging.INFO
+            logger.log(level, "%s: %s", connection.peer, shown(str(error)))
             connection.fail(error)
         except IntegrityError as error:
             connection.fail(ProtocolError(str(error)))
@@ -170,15 +171,16 @@ class Session:
                 return
             self._ranges.close()
         self._grant, self._folder = grant, grant.folder
-        self._ranges = ranges = Ranges(self._connection, grant.folder, self._durability)
+        self._ranges = ranges = Ranges(self._connection, grant, self._durability)
         self._requests = {
-            protocol.Stat: (LIST, self._stat),
+            # Who may read a file may know its size; how else would it be fetched?
+            protocol.Stat: (READ if LIST not in grant.rights else LIST, self._stat),
             protocol.List: (LIST, self._list),
             protocol.MakeFolder: (CREATE, self._make_folder),
             protocol.Remove: (DELETE, self._remove),
             protocol.ProbeUp: (CREATE, self._probe_up),
             protocol.ProbeDown: (READ, self._probe_down),
-            ranged.Begin: (CREATE, self._begin),
+            ranged.Begin: (CREATE, ranges.begin),
             ranged.Range: (CREATE, ranges.range),
             ranged.Finish: (CREATE, ranges.finish),
             ranged.Abandon: (CREATE, ranges.abandon),
@@ -213,9 +215,8 @@ class Session:
         is_plain = isinstance(message, protocol.Store | protocol.Fetch)
         if right not in self._grant.rights:
             if is_exchange or is_plain or isinstance(message, protocol.ProbeUp | ranged.Range):
-                raise RefusedError(Code.DENIED, f"this server does not let you {_DEEDS[right]}")
-            error = FileError(Code.DENIED, "", f"this server does not let you {_DEEDS[right]}")
-            self._refuse(error)
+                raise RefusedError(Code.DENIED, _denial(right))
+            self._refuse(FileError(Code.DENIED, "", _denial(right)))
             return
         try:
             carry_out(message)
@@ -232,7 +233,7 @@ class Session:
     def _stat(self, message: protocol.Stat) -> None:
         entry = self._folder.find(message.name)
         files = 0
-        if entry and message.count:
+        if entry and message.count and LIST in self._grant.rights:
             source = Source(self._folder, message.name, "", fresh=False)
             files = count(source, min(message.count, _COUNT_MAX))
         self._connection.send(protocol.Entries(entries=[entry] if entry else [], files=files))
@@ -250,11 +251,11 @@ class Session:
         self._connection.send(protocol.Entries(entries=batch))
 
     def _make_folder(self, message: protocol.MakeFolder) -> None:
-        self._folder.make_folder(message.name)
+        granted.make_folder(self._grant, message.name)
         self._connection.send(protocol.Ok())
 
     def _remove(self, message: protocol.Remove) -> None:
-        self._folder.remove(message.name, recursive=message.recursive)
+        granted.remove(self._grant, message.name, recursive=message.recursive)
         self._connection.send(protocol.Ok())
 
     def _probe_up(self, message: protocol.ProbeUp) -> None:
@@ -266,24 +267,13 @@ class Session:
         self._connection.send(protocol.Ok())
         probe.give(self._connection, message.size)
 
-    def _begin(self, message: ranged.Begin) -> None:
-        assert self._ranges  # noqa: S101 - made before any request is carried out
-        self._ranges.begin(message, self._policy(message.if_exists, checksum=message.checksum))
-
-    def _policy(self, if_exists: str = "error", *, checksum: bool = False) -> Policy:
-        return Policy(
-            if_exists,
-            checksum=checksum,
-            may_overwrite=OVERWRITE in self._grant.rights,
-            may_read=READ in self._grant.rights,
-        )
-
     def _put(self, message: protocol.Put) -> None:
         if message.if_exists not in IF_EXISTS:
             raise ProtocolError(f"if_exists is none of {', '.join(IF_EXISTS)}")
-        policy = self._policy(message.if_exists, checksum=message.checksum)
         report = Report()
-        with Staging(self._folder, policy, self._durability) as staging:
+        with granted.staging(
+            self._grant, message.if_exists, self._durability, checksum=message.checksum
+        ) as staging:
             receiver = Receiver(self._connection, staging, report)
             receiver.later = Laters(0)
             receiver.ends_at_once = True  # the client's next try may have come already
@@ -304,6 +294,7 @@ class Session:
         sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
         sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
+        sources = self._without_folders(sources, sender)
         sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
         logger.info(
             "%s got %d files, %d bytes, %d skipped, %d failed",
@@ -314,10 +305,23 @@ class Session:
             report.failed,
         )
 
+    def _without_folders(self, sources: list[Source], sender: Sender) -> list[Source]:
+        """Return the sources that may be sent: to send a folder is to list what is in it."""
+        if LIST in self._grant.rights:
+            return sources
+        kept = []
+        for source in sources:
+            entry = self._folder.find(source.name)
+            if entry and entry.type == FOLDER:
+                sender.fail(FileError(Code.DENIED, source.wire_name, _denial(LIST)))
+            else:
+                kept.append(source)
+        return kept
+
     # Plain clients
 
     def _store(self, message: protocol.Store) -> None:
-        with Staging(self._folder, self._policy(), self._durability) as staging:
+        with granted.staging(self._grant, "error", self._durability) as staging:
             result, error = Receiver(self._connection, staging, Report()).store(message)
         if error:
             self._refuse(error)
@@ -359,6 +363,15 @@ class Session:
             self._connection.post(buffer[:got])
             self._connection.flush()
             left -= got
+
+
+def _denial(right: str) -> str:
+    return f"this server does not let you {_DEEDS[right]}"
+
+
+def _is_stranger(error: FilexferError) -> bool:
+    """Tell whether somebody tried to get in who may not."""
+    return isinstance(error, RefusedError) and error.code == Code.AUTH_FAILED
 
 
 def _no_tick() -> None:

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
         def push(self) -> bool:
             """Hand waiting bytes to the socket; True if none are left."""
 
-        def shake_hands(self) -> bool:
-            """Go on with the handshake; True when it is done."""
+        def shake_hands(self) -> bytes | None:
+            """Go on with the handshake; when it is done, return the other side's certificate."""
 
 
+ALPN = "filexfer/1"  # what both sides must say in the handshake, or something else answers there
 BLOCKED = -1
 _PIECES_MAX = 1024  # IOV_MAX of Linux and macOS
 _TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a time
@@ -54,6 +55,22 @@ _KEEP_ALIVE = [  # an idle connection whose other side has vanished ends after a
     )
     if hasattr(socket, name)
 ]
+_RECORDS = range(20, 24)  # how a TLS record begins; a frame of ours begins with 0
+
+
+class NotTls(TrustError):  # noqa: N818 - what happened, not a kind of error
+    """A client talks no TLS to a server that does.
+
+    Attributes:
+        plain: The socket below, to tell it so.
+        is_frame: Whether what it said may have been a frame of ours.
+
+    """
+
+    def __init__(self, plain: Plain, *, is_frame: bool) -> None:
+        super().__init__("the client talks no TLS")
+        self.plain = plain
+        self.is_frame = is_frame
 
 
 class Plain:
@@ -87,9 +104,9 @@ class Plain:
         """Return True: nothing ever waits here."""
         return True
 
-    def shake_hands(self) -> bool:
-        """Return True: there is nothing to agree on."""
-        return True
+    def shake_hands(self) -> bytes | None:
+        """Return nothing for a certificate: there is nothing to agree on."""
+        return b""
 
 
 class Tls:
@@ -110,6 +127,8 @@ class Tls:
 
         self._ssl = ssl
         self._plain = plain
+        self._server_side = server_side
+        self._is_begun = False  # whether anything came
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(
@@ -126,10 +145,10 @@ class Tls:
 
     def receive_into(self, view: memoryview) -> int:
         """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
-        got = 0
-        while got < len(view):
+        got, size, read = 0, len(view), self._read
+        while got < size:
             try:
-                count = self._read(len(view) - got, view[got:])
+                count = read(size, view[got:])  # a record, of at most 16 KiB
                 if not count:  # the other side said goodbye
                     break
                 got += count
@@ -171,10 +190,11 @@ class Tls:
                 return False
             self._waiting = self._waiting[sent:]
 
-    def shake_hands(self) -> bool:
-        """Go on with the handshake; True when it is done.
+    def shake_hands(self) -> bytes | None:
+        """Go on with the handshake; when it is done, return the other side's certificate (DER).
 
         Raises:
+            NotTls: at the server, if the client talks something else.
             TrustError: if the two sides cannot agree.
             ConnectionLost: if the socket ends before they have (a port probe does that).
 
@@ -186,7 +206,7 @@ class Tls:
                 self.push()
                 state = self._take_in()
                 if state == BLOCKED:
-                    return False
+                    return None
                 if state == 0:
                     raise ConnectionLost("the connection ended during the TLS handshake") from None
             except self._ssl.SSLError as error:
@@ -194,16 +214,34 @@ class Tls:
                 raise _tls_failed(error) from error
             else:
                 self.push()
-                return True
+                if self._object.selected_alpn_protocol() != ALPN:
+                    raise TrustError("the other side talks TLS, but it is no filexfer")
+                return self._object.getpeercert(binary_form=True) or b""
+
+    def _check_first(self, byte: int) -> None:
+        """Find out by its first byte whether the other side talks TLS."""
+        self._is_begun = True
+        if byte in _RECORDS:
+            return
+        if self._server_side:
+            raise NotTls(self._plain, is_frame=byte == 0) from None
+        raise TrustError(
+            "what answers there talks no TLS; it is no server that is meant for other machines, "
+            "or somebody on the way wants to read along. Nothing was sent"
+        ) from None
 
     def _take_in(self) -> int:
         piece = _pieces.take()  # for this call alone, so that what is idle holds none
-        got = self._plain.receive_into(piece)
-        if got > 0:
-            self._incoming.write(piece[:got])
-        elif got == 0:
-            self._incoming.write_eof()
-        _pieces.give(piece)
+        try:
+            got = self._plain.receive_into(piece)
+            if got > 0:
+                if not self._is_begun:
+                    self._check_first(piece[0])
+                self._incoming.write(piece[:got])
+            elif got == 0:
+                self._incoming.write_eof()
+        finally:
+            _pieces.give(piece)
         return got
 
 

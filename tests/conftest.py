@@ -20,6 +20,7 @@ import pytest
 
 from filexfer import Client, Server
 from filexfer.connection import Connection
+from filexfer.transport import ALPN
 
 if TYPE_CHECKING:
     import ssl
@@ -199,6 +200,8 @@ def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     certificate.configure_cert(server)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(client)
+    for context in (client, server):
+        context.set_alpn_protocols([ALPN])
     return client, server
 
 

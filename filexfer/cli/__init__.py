@@ -26,6 +26,10 @@ COMMANDS = {
     "ls": "list what is on a server",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
+    "login": "store a server under a name, with what it needs to let you in",
+    "logout": "forget a server",
+    "remotes": "list the servers that are stored",
+    "token": "make, list and revoke tokens, by which a server lets clients in",
     "doctor": "look for what is wrong, or where the time of a transfer goes",
     "demo": "serve, upload, download and compare, all on this machine",
 }
@@ -36,7 +40,8 @@ examples:
   filexfer put photos fx://127.0.0.1/        upload the folder 'photos'
   filexfer get fx://127.0.0.1/photos .       download it again
 
-'filexfer COMMAND --help' tells more. A remote place is fx://HOST[:PORT]/PATH or HOST:PATH.
+'filexfer COMMAND --help' tells more. A remote place is fx://HOST[:PORT]/PATH or HOST:PATH,
+or NAME:PATH, where 'filexfer login NAME' has stored the server.
 
 exit codes:
   0 all well (skipped files included)   5 integrity: bytes or names are wrong

@@ -44,7 +44,10 @@ _WIDTH = 31  # of the words before a figure
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "remote", nargs="?", metavar="REMOTE", help="fx://HOST[:PORT]/ or HOST: (default: none)"
+        "remote",
+        nargs="?",
+        metavar="REMOTE",
+        help="fx://HOST[:PORT]/, HOST: or NAME: (default: none)",
     )
     parser.add_argument("--speed", action="store_true", help="measure, in about 10 seconds")
     speed = parser.add_argument_group("with --speed")
@@ -60,7 +63,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Look or measure, and return the exit code."""
-    remote = address.parse(arguments.remote) if arguments.remote is not None else None
+    remote = options.place(arguments.remote) if arguments.remote is not None else None
     for option in ("dir", "jobs", "seconds"):
         if getattr(arguments, option) is not None and not arguments.speed:
             raise UsageError(f"--{option} goes with --speed only")
@@ -69,15 +72,16 @@ def run(arguments: Namespace) -> int:
         return _look(missing) if missing else _measure(arguments, remote)
     code = _look(health.of_this_machine())
     if remote and code != ExitCode.FAULT:
-        there = _look(health.of_server(_door(remote.host, remote.port, arguments)))
+        there = _look(health.of_server(_door(remote, arguments)))
         code = code or there
     return code
 
 
-def _door(host: str, port: int, arguments: Namespace) -> Door:
+def _door(remote: address.Remote, arguments: Namespace) -> Door:
     from filexfer.dial import Door  # noqa: PLC0415 - see the module's text
 
-    return Door(host, port, timeout=arguments.timeout, insecure=arguments.insecure)
+    trust = options.trust_for(remote, arguments)
+    return Door(remote.host, remote.port, timeout=arguments.timeout, trust=trust)
 
 
 def _look(findings: Iterable[health.Finding]) -> ExitCode:
@@ -109,11 +113,12 @@ def _measure(arguments: Namespace, remote: address.Remote | None) -> int:
     room = bench.room(folder)
     figures = Figures(connections=jobs)
     if remote:
-        _measure_network(figures, _door(remote.host, remote.port, arguments), seconds)
+        _measure_network(figures, _door(remote, arguments), seconds)
     else:
         figures.network = "network inside this machine"
         with _server_here(jobs) as (host, port):
-            _measure_network(figures, _door(host, port, arguments), seconds)
+            here = address.Remote(host, port, "")
+            _measure_network(figures, _door(here, arguments), seconds)
     if room:
         _measure_disk(figures, folder, seconds, room)
     else:

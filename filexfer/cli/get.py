@@ -31,9 +31,7 @@ A second run fetches only what is missing or has changed.
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "remotes", nargs="+", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH"
-    )
+    parser.add_argument("remotes", nargs="+", metavar="REMOTE", help=options.REMOTE)
     parser.add_argument("destination", metavar="DST", help="a file, a folder, or -")
     options.add_transfer(parser)
     options.add_durability(parser)
@@ -46,8 +44,8 @@ def run(arguments: Namespace) -> int:
             f"{shown(arguments.destination)} is remote; "
             f"a local file of that name is ./{shown(arguments.destination)}"
         )
-    remotes = [address.parse(text) for text in arguments.remotes]
-    servers = {(remote.host, remote.port) for remote in remotes}
+    remotes = [options.place(text) for text in arguments.remotes]
+    servers = {(remote.host, remote.port, getattr(remote, "token", "")) for remote in remotes}
     if len(servers) > 1:
         raise UsageError("all sources must be on one server")
     names = [

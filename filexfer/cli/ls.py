@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 
-from filexfer import address
 from filexfer.cli import options, output
 from filexfer.names import shown
 
@@ -34,7 +33,7 @@ _LETTERS = {"folder": "d", "link": "l", "special": "?"}
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("remote", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH")
+    parser.add_argument("remote", metavar="REMOTE", help=options.REMOTE)
     parser.add_argument(
         "-l", "--long", action="store_true", help="with permissions, size in bytes and time"
     )
@@ -44,7 +43,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print the listing, and return the exit code."""
-    remote = address.parse(arguments.remote)
+    remote = options.place(arguments.remote)
     with options.client_for(remote, arguments) as client:
         entries = client.list(remote.path, recursive=arguments.recursive)
         if not arguments.recursive:

@@ -5,7 +5,7 @@ This module must not know how a request travels.
 
 from __future__ import annotations
 
-from filexfer import ExitCode, FileError, address
+from filexfer import ExitCode, FileError
 from filexfer.cli import options, output
 
 TYPE_CHECKING = False
@@ -20,16 +20,14 @@ examples:
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "remotes", nargs="+", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH"
-    )
+    parser.add_argument("remotes", nargs="+", metavar="REMOTE", help=options.REMOTE)
     options.add_connection(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Make the folders, and return the exit code."""
     code = ExitCode.OK
-    for remote in [address.parse(text) for text in arguments.remotes]:
+    for remote in [options.place(text) for text in arguments.remotes]:
         with options.client_for(remote, arguments) as client:
             try:
                 client.make_folder(remote.path)

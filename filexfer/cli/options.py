@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
     from filexfer import Client, Options
     from filexfer.address import Remote
+    from filexfer.trust import Trust
 
+REMOTE = "fx://HOST[:PORT]/PATH, HOST:PATH or NAME:PATH"
 _SECONDS_MAX = 1_000_000  # the system counts a wait in milliseconds, with 31 bits
 
 
-def add_connection(parser: ArgumentParser) -> None:
-    """Add how a server is talked to."""
+def add_timeout(parser: ArgumentParser) -> _ArgumentGroup:
+    """Add how long is waited; return the group, for how else a server is talked to."""
     group = parser.add_argument_group("connection")
     group.add_argument(
         "--timeout",
@@ -28,11 +30,39 @@ def add_connection(parser: ArgumentParser) -> None:
         metavar="SECONDS",
         help="for connecting, and for any wait without progress (default: 60)",
     )
-    group.add_argument(
+    return group
+
+
+def add_connection(parser: ArgumentParser) -> None:
+    """Add how a server is talked to."""
+    add_timeout(parser).add_argument(
         "--insecure",
         action="store_true",
         help="talk to another machine without encryption; who can read or change what is on "
         "the way, can read or change the files",
+    )
+    add_trust(parser)
+
+
+def add_trust(parser: ArgumentParser) -> None:
+    """Add how a server is known, and the token that it is shown."""
+    group = parser.add_argument_group("trust (a NAME of 'filexfer login' needs none of it)")
+    group.add_argument(
+        "--token-file", metavar="FILE", help="show the server the token in this file"
+    )
+    group.add_argument(
+        "--fingerprint", metavar="TEXT", help="talk only to the server whose certificate has this"
+    )
+    group.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="talk only to a server that one of these authorities (PEM) vouches for, or, with "
+        "'system', one of those that this machine trusts",
+    )
+    group.add_argument(
+        "--accept-new",
+        action="store_true",
+        help="store the certificate of a server that is not known yet, without asking",
     )
 
 
@@ -131,6 +161,23 @@ def add_verbosity(parser: ArgumentParser) -> _ArgumentGroup:
     return group
 
 
+def place(text: str) -> Remote:
+    """Return the remote place that the user wrote; a connect string is warned about.
+
+    Raises:
+        FilexferError: if it is none, or what is stored cannot be read.
+
+    """
+    from filexfer import address  # noqa: PLC0415 - see the module's text
+
+    is_plain = text.startswith(address.SCHEME) and "@" not in text and "#" not in text
+    if is_plain or not address.is_remote(text):
+        return address.parse(text)
+    from filexfer import stored  # noqa: PLC0415 - only for a NAME, and what looks like one
+
+    return stored.resolve(text)
+
+
 def client_for(remote: Remote, arguments: Namespace) -> Client:
     """Return a client for the server of *remote*."""
     from filexfer import Client  # noqa: PLC0415 - see the module's text
@@ -139,10 +186,32 @@ def client_for(remote: Remote, arguments: Namespace) -> Client:
         remote.host,
         remote.port,
         timeout=arguments.timeout,
-        insecure=arguments.insecure,
+        trust=trust_for(remote, arguments),
         bwlimit=getattr(arguments, "bwlimit", None),
         congestion=getattr(arguments, "congestion", None),
     )
+
+
+def trust_for(remote: Remote, arguments: Namespace) -> Trust | None:
+    """Return how the server of *remote* is known; None if there is nothing to say about it."""
+    from os import environ  # noqa: PLC0415 - loaded by Python itself
+
+    from filexfer import address  # noqa: PLC0415 - see the module's text
+
+    is_plain = type(remote) is address.Remote and not (
+        arguments.insecure
+        or arguments.token_file
+        or arguments.fingerprint
+        or arguments.ca
+        or arguments.accept_new
+        or "FILEXFER_TOKEN" in environ
+        or "FILEXFER_TOKEN_FILE" in environ
+    )
+    if is_plain and remote.host in ("127.0.0.1", "::1", "localhost"):
+        return None
+    from filexfer.cli.trusting import trust  # noqa: PLC0415 - not for a server on this machine
+
+    return trust(remote, arguments)
 
 
 def options_from(arguments: Namespace) -> Options:

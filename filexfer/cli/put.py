@@ -29,13 +29,13 @@ A second run sends only what is missing or has changed.
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("sources", nargs="+", metavar="SRC", help="a file, a folder, or -")
-    parser.add_argument("remote", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH")
+    parser.add_argument("remote", metavar="REMOTE", help=options.REMOTE)
     options.add_transfer(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Upload, and return the exit code."""
-    remote = address.parse(arguments.remote)
+    remote = options.place(arguments.remote)
     for source in arguments.sources:
         if source != "-" and address.is_remote(source):
             raise UsageError(

@@ -5,7 +5,7 @@ This module must not know how a request travels.
 
 from __future__ import annotations
 
-from filexfer import ExitCode, FileError, UsageError, address
+from filexfer import ExitCode, FileError, UsageError
 from filexfer.cli import options, output
 
 TYPE_CHECKING = False
@@ -23,9 +23,7 @@ The server must allow it: filexfer serve --allow delete
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "remotes", nargs="+", metavar="REMOTE", help="fx://HOST[:PORT]/PATH or HOST:PATH"
-    )
+    parser.add_argument("remotes", nargs="+", metavar="REMOTE", help=options.REMOTE)
     parser.add_argument(
         "-r", "--recursive", action="store_true", help="a folder and all that is in it"
     )
@@ -35,7 +33,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Remove, and return the exit code."""
     code = ExitCode.OK
-    for remote in [address.parse(text) for text in arguments.remotes]:
+    for remote in [options.place(text) for text in arguments.remotes]:
         if not remote.path:
             raise UsageError("the folder that is served cannot be removed")
         with options.client_for(remote, arguments) as client:

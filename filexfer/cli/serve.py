@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 
 from filexfer import Server, UsageError, workers
 from filexfer.access import RIGHTS
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
-from filexfer.cli import limits, options, output
+from filexfer.cli import connect, limits, options, output
+from filexfer.connect_string import format_connect_string
 from filexfer.loglimit import LogLimit
 from filexfer.names import shown
-from filexfer.server import raise_file_limit
+from filexfer.server import others_reach, raise_file_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from filexfer.certificate import Identity
+    from filexfer.tokens import Store
 
 EPILOG = f"""\
 examples:
@@ -28,11 +31,21 @@ examples:
   filexfer serve inbox --port 0          another folder, on any free port
   filexfer serve --read-only             nobody can write
   filexfer serve --allow overwrite,delete
+  filexfer serve --host 0.0.0.0          for other machines, encrypted
 
 Every user of this machine has the rights that are printed at the start. Ctrl-C or SIGTERM ends
 it after the transfers under way (at most 30 s); a second one at once.
+
+Other machines need a token. If there is none, one with the rights given here is made, and its
+connect string is shown once: on a terminal, else in a file that is named. 'filexfer token' makes
+more. --read-only holds for every token.
+
+For other machines it talks TLS, with a certificate of its own that it makes at first use, and
+that clients know by its fingerprint. The key is in $XDG_STATE_HOME/filexfer/server.pem (without
+that variable, in ~/.local/state/filexfer), for its owner alone.
 """
 WORKERS_MAX = 256
+_FIRST = "default"  # the name of the token that is made if there is none
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -54,7 +67,25 @@ def configure(parser: ArgumentParser) -> None:
         help="serve other machines without encryption: everybody who can reach the address "
         "has the rights given here",
     )
+    where.add_argument(
+        "--secure", action="store_true", help="talk TLS on this machine too (default: elsewhere)"
+    )
+    where.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="show this certificate, PEM, with those of the authorities above it (default: one "
+        "of its own)",
+    )
+    where.add_argument(
+        "--key", metavar="FILE", help="the certificate's key, PEM (default: in the same file)"
+    )
     rights = parser.add_argument_group("rights (by default: read, list, create)")
+    rights.add_argument(
+        "--tokens",
+        metavar="FILE",
+        help="let in who has a token of this file, on this machine too (default: elsewhere, of "
+        "the file that 'filexfer token' uses)",
+    )
     rights.add_argument("--read-only", action="store_true", help="do not let clients create")
     rights.add_argument(
         "--allow",
@@ -94,48 +125,114 @@ def run(arguments: Namespace) -> int:
     )
     LogLimit.install(max(1, bounds.log_lines // arguments.workers))
     raise_file_limit()
-    server = Server(
-        arguments.folder,
-        arguments.host,
-        arguments.port,
-        allow=allow,
-        read_only=arguments.read_only,
-        durability=arguments.durability,
-        insecure=arguments.insecure,
-        bwlimit=arguments.bwlimit,
-        congestion=arguments.congestion,
-        limits=bounds,
-    )
+    identity = _identity(arguments)
+    store, secret = _tokens(arguments, identity, allow)
+    try:
+        server = Server(
+            arguments.folder,
+            arguments.host,
+            arguments.port,
+            allow=allow,
+            read_only=arguments.read_only,
+            durability=arguments.durability,
+            tls=identity.context if identity else None,
+            tokens=store.path if store else None,
+            insecure=arguments.insecure,
+            bwlimit=arguments.bwlimit,
+            congestion=arguments.congestion,
+            limits=bounds,
+        )
+        line = _connect_string(server, identity, secret, is_quiet=arguments.quiet)
+    except BaseException:
+        if store and secret:
+            store.revoke(_FIRST)  # nobody has it
+        raise
     workers.hold_signals()  # who reads the address may send one at once
     if not arguments.quiet:
-        _announce(server, insecure=arguments.insecure)
+        if store:
+            _announce_to_bearers(server, identity, store, line)
+        else:
+            _announce(server, identity, insecure=arguments.insecure)
     return workers.serve(server, arguments.workers)
 
 
-def _announce(server: Server, *, insecure: bool) -> None:
+def _identity(arguments: Namespace) -> Identity | None:
+    """Return what clients know the server by; None to talk in the clear."""
+    wanted = arguments.secure or arguments.cert is not None or arguments.key is not None
+    if arguments.insecure and wanted:
+        raise UsageError("--insecure means no encryption; leave out --secure, --cert and --key")
+    if arguments.insecure or not (wanted or others_reach(arguments.host)):
+        return None
+    from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
+
+    return certificate.load(arguments.cert, arguments.key)
+
+
+def _tokens(
+    arguments: Namespace, identity: Identity | None, allow: list[str]
+) -> tuple[Store | None, str]:
+    """Return the tokens by which clients are let in, and the first one if it was made now.
+
+    None lets in everybody: on this machine, or with ``--insecure``.
+    """
+    if arguments.insecure and arguments.tokens is not None:
+        raise UsageError("--insecure lets everybody in; leave out --tokens")
+    if arguments.tokens is None and identity is None:
+        return None, ""
+    from filexfer.tokens import Store  # noqa: PLC0415 - only for who serves others
+
+    store = Store(arguments.tokens)
+    usual = ["read", "list", *([] if arguments.read_only else ["create"])]
+    return store, store.add(_FIRST, [*usual, *allow], only_first=True)
+
+
+def _connect_string(
+    server: Server, identity: Identity | None, secret: str, *, is_quiet: bool
+) -> str:
+    """Return the first token's connect string for a terminal, or where it is kept, or nothing."""
+    if not secret:
+        return ""
+    fingerprint = identity.fingerprint if identity else ""
+    host = connect.seen_from_outside(server.host)
+    line = format_connect_string(secret, host, server.port, fingerprint)
+    if sys.stderr and sys.stderr.isatty() and not is_quiet:
+        return line
+    return f"in {shown(connect.keep(line, _FIRST))}, for nobody else to read"
+
+
+def _announce_to_bearers(
+    server: Server, identity: Identity | None, store: Store, line: str
+) -> None:
+    names = [each.name for each in store.read() or []]
+    output.say(f"folder   {shown(server.folder.path)}")
+    output.say(f"address  {server.address}")
+    if identity:
+        output.say(f"identity {identity.fingerprint}")
+    output.say(f"tokens   {', '.join(names)}")
+    if line:
+        output.say(f"connect  {line}")
+        output.say("         (a secret, told only now: filexfer login NAME takes it)")
+    else:
+        output.say("more     filexfer token add NAME")
+    output.say("upload   filexfer put FILE... NAME:")
+    output.say("download filexfer get NAME:FILE .")
+
+
+def _announce(server: Server, identity: Identity | None, *, insecure: bool) -> None:
     rights = [right for right in RIGHTS if right in server.rights]
     output.say(f"folder   {shown(server.folder.path)}")
     output.say(f"address  {server.address}")
+    if identity:
+        output.say(f"identity {identity.fingerprint}")
     whom, flag, address = "every user of this machine", "", server.address
-    if insecure and not is_loopback(server.host):
-        whom, flag = "everybody who can reach the address, unencrypted", "--insecure "
-        address = format_url(_seen_from_outside(server.host), server.port, "", is_folder=True)
+    if not is_loopback(server.host):
+        whom = "everybody who can reach the address"
+        if insecure:
+            whom, flag = f"{whom}, unencrypted", "--insecure "
+        address = format_url(
+            connect.seen_from_outside(server.host), server.port, "", is_folder=True
+        )
     output.say(f"rights   {', '.join(rights)}, for {whom}")
     if "create" in rights:
         output.say(f"upload   filexfer put {flag}FILE... {address}")
     output.say(f"download filexfer get {flag}{address}NAME .")
-
-
-def _seen_from_outside(host: str) -> str:
-    """Return an address of this machine in the place of one that means all of them."""
-    if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
-        return host
-    family, other = (
-        (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
-    )
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect((other, 9))  # sends nothing: it only chooses the way to other machines
-        except OSError:
-            return socket.gethostname()
-        return str(sock.getsockname()[0])

@@ -153,11 +153,15 @@ class Filler:
 
     Args:
         root: Descriptor of the root that names are relative to; stays the caller's.
+        place: Makes what says where a folder really is, from the open folders.
 
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(
+        self, root: int, place: Callable[[Directories], Callable[[str], str]] = lambda _: str
+    ) -> None:
         self._folders = Directories(root)
+        self._place = place(self._folders)
         self._key = ("", "")  # name and id of the file that is open
         self._fd = -1
         self._folder: Directory | None = None  # that it lies in, kept open
@@ -206,7 +210,7 @@ class Filler:
             if not _ID.fullmatch(number):
                 raise _unknown(name)
             try:
-                folder = self._folders.get(above)
+                folder = self._folders.get(self._place(above))
                 fd = os.open(_temporary(number), os.O_WRONLY | _OPEN, dir_fd=folder.fd)
             except (FileError, OSError):  # which says nothing about what else is there
                 raise _unknown(name) from None

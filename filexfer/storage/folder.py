@@ -11,7 +11,7 @@ from _thread import allocate_lock  # the whole of threading takes 0.7 ms to load
 from filexfer import names
 from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError, LocalError
-from filexfer.storage.directories import Directories, remove
+from filexfer.storage.directories import FLAGS, Directories, remove
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations
 from filexfer.storage.room import Bounds
@@ -29,25 +29,45 @@ class Folder:
     Args:
         path: The folder; links in this path are followed, links below it never are.
         make: Whether to make it, and its missing parents.
+        fd: Its descriptor, if it is open already; from here on the Folder's.
 
     Raises:
         LocalError: if it is no folder or cannot be opened.
 
     """
 
-    def __init__(self, path: str | os.PathLike[str] = ".", *, make: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] = ".", *, make: bool = False, fd: int = -1
+    ) -> None:
         self.path = os.path.abspath(path)
         try:
             if make:
                 os.makedirs(self.path, exist_ok=True)
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self.fd = fd if fd >= 0 else os.open(self.path, flags)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LocalError(f"cannot use the folder {names.shown(self.path)}: {reason}") from error
-        self.reservations = Reservations()
+        self.reservations = Reservations()  # of the disk; what lies below shares them
         self.bounds = Bounds()
         self._swept: set[tuple[int, int]] = set()
         self._lock = allocate_lock()  # guards _swept
+
+    def below(self, name: str) -> Folder:
+        """Return the folder *name* below this one as a root of its own; the caller closes it.
+
+        It is made if it is missing. No link is followed on the way.
+
+        Raises:
+            FileError: if the name is bad, or it is no folder and cannot be made.
+
+        """
+        names_checked(name)
+        with Directories(self.fd, making=True, durable=True) as folders:
+            fd = os.open(".", FLAGS, dir_fd=folders.get(name).fd)
+        made = Folder(os.path.join(self.path, name), fd=fd)
+        made.reservations = self.reservations
+        return made
 
     def __enter__(self) -> Folder:
         return self

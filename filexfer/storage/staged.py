@@ -198,26 +198,34 @@ class Staged:
         existing = self._staging.find(self.entry.name)
         if existing is None:
             try:
-                system.rename_exclusive(self.folder.fd, self.temporary, self.part)
+                self._take()
             except FileExistsError:
                 return None
             return ARRIVED
         decision = self._staging.policy.decide(self.entry, existing, self._digest_of_existing)
         if decision.choice is Choice.REPLACE:
-            return self._replace(existing_fd)
+            return self._replace_existing(existing_fd)
         if decision.choice is Choice.KEEP_BOTH:
             return self._keep_beside()
         if decision.choice is Choice.REFUSE:
             return self._failure(decision.code, decision.text)
         return Result(decision.choice)
 
-    def _replace(self, existing_fd: int) -> Result:
+    def _replace_existing(self, existing_fd: int) -> Result:
         if other := _other_spelling(existing_fd, self.part):
             text = f"{names.shown(other)} exists, and this file system takes the names for one"
             return self._failure(Code.EXISTS, text)
+        self._replace()
+        return _REPLACED
+
+    def _take(self) -> None:
+        """Take the name, which is free."""
+        system.rename_exclusive(self.folder.fd, self.temporary, self.part)
+
+    def _replace(self) -> None:
+        """Take the place of what has the name."""
         fd = self.folder.fd
         os.rename(self.temporary, self.part, src_dir_fd=fd, dst_dir_fd=fd)
-        return _REPLACED
 
     def _digest_of_existing(self) -> str:
         return self._staging.digest(self.entry.name, self.entry.extra.partition(":")[0])

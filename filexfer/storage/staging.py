@@ -179,7 +179,7 @@ class Staging:
         except OSError as error:
             self.folder.reservations.add(-reserved)
             raise FileError.from_os(error, name) from error
-        return Draft(self, Staged(self, folder, temporary, part, entry), fd, reserved)
+        return self._draft(self._staged(folder, temporary, part, entry), fd, reserved)
 
     def link(self, entry: Entry) -> Staged:
         """Make a symbolic link; its target is in ``entry.extra``.
@@ -194,7 +194,7 @@ class Staging:
                 Code.DENIED, entry.name, "the link leads out of the folder and is not made"
             )
         folder = self._claimed(entry.name, above)
-        staged = Staged(self, folder, self.temporary(), part, entry)
+        staged = self._staged(folder, self.temporary(), part, entry)
         try:
             os.symlink(entry.extra, staged.temporary, dir_fd=folder.fd)
             times = (entry.mtime, entry.mtime)
@@ -245,6 +245,12 @@ class Staging:
     def digest(self, name: str, algorithm: str) -> str:
         """Return the digest of what is there."""
         return self._reading.digest(name, algorithm, _no_tick)
+
+    def _staged(self, folder: Directory, temporary: str, part: str, entry: Entry) -> Staged:
+        return Staged(self, folder, temporary, part, entry)
+
+    def _draft(self, staged: Staged, fd: int, reserved: int) -> Draft:
+        return Draft(self, staged, fd, reserved)
 
     def _folder_of(self, name: str, above: str) -> Directory:
         """Return the folder *above*; if that fails, it is *name* that fails."""

@@ -1,0 +1,111 @@
+"""A connection to one server that is opened when first needed, and again when it is lost.
+
+This module must not know what is done on it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from filexfer import protocol
+from filexfer.dial import pause_before
+from filexfer.errors import Busy, ConnectionLost, FileError, FilexferError, NetworkError
+from filexfer.options import Options
+from filexfer.report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self, TypeVar
+
+    from filexfer.connection import Connection
+    from filexfer.dial import Door
+
+    T = TypeVar("T")
+
+
+class Lasting:
+    """A server that requests are made to; a context manager, for one thread.
+
+    Args:
+        door: Where it is.
+
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._connection: Connection | None = None
+        self._is_interrupted = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye and close; a later call connects again."""
+        connection, self._connection = self._connection, None
+        if connection:
+            try:
+                connection.send(protocol.End())
+                connection.flush()
+            except FilexferError:
+                pass  # it is gone already
+            connection.close()
+
+    def interrupt(self) -> bool:
+        """From a signal handler or another thread: cut the connection, and open no other.
+
+        Returns:
+            Whether there was one. What waits for it raises ConnectionLost.
+
+        """
+        self._is_interrupted = True
+        if self._connection:
+            self._connection.interrupt()
+        return self._connection is not None
+
+    def _request(self, act: Callable[[Connection], T], options: Options | None = None) -> T:
+        """Carry out something that may be done twice; an idle connection may have been closed."""
+        return self._retrying(act, options or Options(), Report(), lambda: True)
+
+    def _retrying(
+        self,
+        act: Callable[[Connection], T],
+        options: Options,
+        report: Report,
+        may_retry: Callable[[], bool],
+    ) -> T:
+        """Do *act* on a connection; on another one after a pause if it is lost.
+
+        The first connection of all is tried twice only where somebody has answered that there is
+        no room: a wrong address should be told at once.
+        """
+        tries = 0
+        was_open = self._connection is not None
+        while True:
+            before = report.files
+            try:
+                if self._connection is None:
+                    self._connection = self._door.begin()
+                return act(self._connection)
+            except ConnectionLost as error:
+                is_greeted = bool(self._connection and not self._connection.greeting)
+                was_open = was_open or is_greeted or isinstance(error, Busy)
+                self._drop()
+                tries = 1 if report.files > before else tries + 1
+                is_enough = self._is_interrupted or tries > options.retries
+                if not was_open or is_enough or not may_retry():
+                    raise
+                report.restart()
+            except BaseException as error:
+                if isinstance(error, NetworkError) or not isinstance(error, FileError):
+                    self._drop()
+                raise
+            time.sleep(pause_before(tries))
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
