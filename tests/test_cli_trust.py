@@ -180,7 +180,7 @@ def _command_lines(top: int) -> list[str]:
     """Return what the list of processes shows of a command and its children, while it runs."""
     if not os.path.exists(f"/proc/{top}/task/{top}/children"):
         return ["not to be had here"]
-    found = set()
+    found: set[str] = set()
     until = time.monotonic() + SECONDS
     while time.monotonic() < until and len(found) < 2:
         try:

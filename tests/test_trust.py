@@ -786,7 +786,7 @@ def way(request: pytest.FixtureRequest) -> Iterator[str]:
     ("options", "limits"),
     [
         (Options(), {}),
-        (Options(jobs=3, pieces=1 << 20), {}),
+        (Options(jobs=3, pieces=True), {}),
         (Options(jobs=2, checksum=True, algorithm="sha256"), {}),
         (Options(jobs=1), {"bwlimit": 40e6}),
     ],
