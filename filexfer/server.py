@@ -17,7 +17,7 @@ from filexfer.access import CREATE, LIST, READ, RIGHTS, Anybody
 from filexfer.address import is_loopback, written
 from filexfer.budget import Limit
 from filexfer.congestion import check_name, send_by
-from filexfer.errors import Code, NetworkError, TrustError, UsageError
+from filexfer.errors import Code, FilexferError, NetworkError, TrustError, UsageError
 from filexfer.names import shown
 from filexfer.options import DURABILITIES
 from filexfer.paced import connected
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from filexfer.access import Access
@@ -60,7 +60,8 @@ class Server:
         folder: The folder to serve.
         host: Name or address to listen on; any but this machine's own needs *insecure*.
         port: Port to listen on; 0 takes a free one.
-        listener: A listening socket to use in place of *host* and *port*.
+        listener: A listening socket to use in place of *host* and *port*; what holds for *host*
+            holds for its address.
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
         read_only: Give no right to create either.
         durability: ``none``, ``batch`` or ``file``: what a confirmation promises.
@@ -108,6 +109,8 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
+            if listener is not None:
+                _check_reach(str(listener.getsockname()[0]), insecure=insecure)
             self._listener = listener or listen(host, port, insecure=insecure)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
@@ -125,6 +128,8 @@ class Server:
         self._has_siblings = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._reloads: list[Callable[[], object]] = []
+        self._reloading = threading.Lock()  # one after the other
 
     @property
     def address(self) -> str:
@@ -146,6 +151,28 @@ class Server:
         self._wake.close()
         self._woken.close()
         self._wake, self._woken = socket.socketpair()
+
+    def on_reload(self, read: Callable[[], object]) -> None:
+        """Let ``reload`` call *read*, which raises a FilexferError if all stays as it was."""
+        self._reloads.append(read)
+
+    def reload(self) -> list[str]:
+        """Read again what may have changed: for connections from now on, not those under way.
+
+        May be called from any thread.
+
+        Returns:
+            What could not be read, in sentences; the old stays in use.
+
+        """
+        failures = []
+        with self._reloading:
+            for read in self._reloads:
+                try:
+                    read()
+                except FilexferError as error:
+                    failures.append(str(error))
+        return failures
 
     def close_listener(self) -> None:
         """Give up the port; connections that are open go on."""
@@ -292,11 +319,7 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
     except (socket.gaierror, UnicodeError, OverflowError) as error:
         raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
     family, _, _, _, address = found[0]
-    if not insecure and not is_loopback(str(address[0])):
-        raise TrustError(
-            f"{shown(host)} can be reached by other machines, and there is no encryption yet: "
-            "listen on 127.0.0.1, or add --insecure if everybody who can reach it may use it"
-        )
+    _check_reach(str(address[0]), host, insecure=insecure)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -308,6 +331,16 @@ def listen(host: str, port: int, *, insecure: bool) -> socket.socket:
             f"cannot listen on {shown(host)} port {port}: {error.strerror}"
         ) from error
     return sock
+
+
+def _check_reach(address: str, host: str = "", *, insecure: bool) -> None:
+    """Raise TrustError if other machines can reach the address, and that is not allowed."""
+    if not insecure and not is_loopback(address):
+        raise TrustError(
+            f"{shown(host or address)} can be reached by other machines, and there is no "
+            "encryption yet: listen on 127.0.0.1, or add --insecure if everybody who can reach it "
+            "may use it"
+        )
 
 
 def _rights(allow: Iterable[str], *, read_only: bool) -> frozenset[str]:

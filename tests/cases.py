@@ -25,6 +25,7 @@ DISK: dict[str, str] = {  # F: faults of the disk
 }
 
 CRASHES: dict[str, str] = {  # G: crashes and signals
+    "G13": "tokens and certificate are reloaded by SIGHUP while transfers are under way",
 }
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has

@@ -21,7 +21,7 @@ LAYERS = [
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
     "ranged",
-    "address congestion private protocol rates transport waiting landing report",
+    "activation address congestion hangup notify private protocol rates transport waiting landing report",
     "storage.policy storage.directories",
     "budget codec options sources storage.reading storage.staged",
     "connection",

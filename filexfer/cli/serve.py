@@ -12,9 +12,11 @@ import sys
 
 from filexfer import Server, UsageError, workers
 from filexfer.access import RIGHTS
+from filexfer.activation import inherited_listener
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
 from filexfer.cli import options, output
 from filexfer.names import shown
+from filexfer.notify import Notifier
 from filexfer.server import raise_file_limit
 
 TYPE_CHECKING = False
@@ -90,10 +92,12 @@ def run(arguments: Namespace) -> int:
         stream=sys.stderr,
     )
     raise_file_limit()
+    notifier = Notifier.from_environment()
     server = Server(
         arguments.folder,
         arguments.host,
         arguments.port,
+        listener=inherited_listener(),
         allow=allow,
         read_only=arguments.read_only,
         durability=arguments.durability,
@@ -101,10 +105,10 @@ def run(arguments: Namespace) -> int:
         bwlimit=arguments.bwlimit,
         congestion=arguments.congestion,
     )
-    workers.hold_signals()  # who reads the address may send one at once
+    hangup = workers.hold_signals()  # who reads the address may send one at once
     if not arguments.quiet:
         _announce(server, insecure=arguments.insecure)
-    return workers.serve(server, arguments.workers)
+    return workers.serve(server, arguments.workers, notifier, hangup)
 
 
 def _announce(server: Server, *, insecure: bool) -> None:
