@@ -21,6 +21,7 @@ from filexfer.errors import Code, FilexferError, NetworkError, TrustError, Usage
 from filexfer.names import shown
 from filexfer.options import DURABILITIES
 from filexfer.paced import connected
+from filexfer.roots import check_root
 from filexfer.session import Session
 from filexfer.storage.folder import Folder
 
@@ -79,7 +80,8 @@ class Server:
     Raises:
         LocalError: if the folder cannot be used.
         NetworkError: if the address cannot be listened on.
-        TrustError: if it is not this machine's own and *insecure* is not set.
+        TrustError: if it is not this machine's own and *insecure* is not set, or the folder has
+            secrets in it that clients must not reach.
         UsageError: if an argument makes no sense.
 
     """
@@ -109,6 +111,7 @@ class Server:
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         try:
+            check_root(self.folder)
             if listener is not None:
                 _check_reach(str(listener.getsockname()[0]), insecure=insecure)
             self._listener = listener or listen(host, port, insecure=insecure)

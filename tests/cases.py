@@ -10,6 +10,7 @@ MALFORMED: dict[str, str] = {  # A: bytes that are not the protocol, at both end
 }
 
 CLIENT: dict[str, str] = {  # B: a hostile client
+    "B22": "the folder that is served holds the server's own key, tokens or configuration",
 }
 
 SERVER: dict[str, str] = {  # C: a hostile server

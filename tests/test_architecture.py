@@ -28,7 +28,7 @@ LAYERS = [
     "paced",
     "dial later questions requests window storage.folder storage.publishing storage.stream",
     "jobs",
-    "access pieces",
+    "access pieces roots",
     "crew parallel probe sender storage.staging",
     "answers body push storage.assembly timed",
     "pull ranges receiver upload",
