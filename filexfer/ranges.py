@@ -5,19 +5,18 @@ This module must not know rights, or which other connections bring pieces.
 
 from __future__ import annotations
 
-import logging
-
 from filexfer import hashing, pieces, protocol, ranged
 from filexfer.entry import FILE, Entry
 from filexfer.errors import Code, FileError, FilexferError, ProtocolError
-from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS
 from filexfer.ranged import RANGE_MAX
 from filexfer.storage.assembly import Assembly, Filler
 from filexfer.storage.folder import names_checked
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
+from filexfer.storage.staged import Result
 from filexfer.storage.staging import Staging
+from filexfer.transfers import CUT, FAILED, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from filexfer.storage.folder import Folder
     from filexfer.storage.policy import Policy
     from filexfer.storage.reading import LargeFile
-    from filexfer.storage.staged import Result
 
 OPEN_MAX = 4  # files begun and not finished
 _RESULTS = {
@@ -37,8 +35,6 @@ _RESULTS = {
     Choice.KEEP_BOTH: protocol.KEPT,
 }
 
-logger = logging.getLogger("filexfer")
-
 
 class Ranges:
     """What one connection has begun, and the files that it takes pieces from or puts them into.
@@ -47,21 +43,28 @@ class Ranges:
         connection: To the client.
         folder: What is served.
         durability: ``none``, ``batch`` or ``file``.
+        who: The client's name in the log.
 
     """
 
-    def __init__(self, connection: Connection, folder: Folder, durability: str) -> None:
+    def __init__(
+        self, connection: Connection, folder: Folder, durability: str, who: str = ""
+    ) -> None:
         self._connection = connection
         self._folder = folder
         self._durability = durability
         self._begun: dict[str, tuple[Staging, Assembly]] = {}
         self._filler = Filler(folder.fd)
         self._file: LargeFile | None = None  # that slices were asked of last
+        self._sent = 0  # bytes of it
+        self._put = Record(connection.peer, who, "put")
+        self._get = Record(connection.peer, who, "get")
 
     def close(self) -> None:
         """Discard what is not finished."""
         for number in list(self._begun):
             self._discard(number)
+        self._put.end(CUT)
         self._filler.close()
         self._close_file()
 
@@ -94,6 +97,7 @@ class Ranges:
             if assembly is None:
                 staging.__exit__()
         self._begun[assembly.id] = (staging, assembly)
+        self._put.begin(entry.name)
         self._connection.send(ranged.Begun(id=assembly.id))
 
     def range(self, message: ranged.Range) -> None:
@@ -139,8 +143,12 @@ class Ranges:
             publisher = Publisher(staging, settle, self._tick)
             publisher.add(assembly.finish(message.hash))
             publisher.finish()
+        except FileError as error:
+            self._log(assembly.entry, Result.failure(error.code, error.name, error.text))
+            raise
         finally:
             self._discard(message.id)
+        self._log(assembly.entry, results[0])
         self._tell(assembly.entry, results[0])
 
     def _tick(self) -> None:
@@ -160,11 +168,21 @@ class Ranges:
                 result=_RESULTS[result.choice],
             )
         )
-        logger.info("%s put %s, %d bytes", self._connection.peer, shown(entry.name), entry.size)
+
+    def _log(self, entry: Entry, result: Result) -> None:
+        """Note what became of a file that was begun here."""
+        if result.error:
+            self._put.add(entry.name, 0, "", FAILED, result.error.text)
+        else:
+            word = _RESULTS[result.choice]
+            self._put.add(entry.name, entry.size, entry.extra, word, as_name=result.name)
+        self._put.flush()
 
     def abandon(self, message: ranged.Abandon) -> None:
         """Discard a file that was begun; harmless if it is gone."""
         if message.id in self._begun:
+            self._put.add(self._begun[message.id][1].entry.name, 0, "", CUT)
+            self._put.flush()
             self._discard(message.id)
         self._connection.send(protocol.Ok())
 
@@ -199,6 +217,7 @@ class Ranges:
             (message.offset, message.size),
             message.hash,
         )
+        self._sent += message.size
 
     def digest(self, message: ranged.DigestOf) -> None:
         """Name the digest of a whole file.
@@ -227,6 +246,7 @@ class Ranges:
             self._close_file()
             with self._folder.reading() as reading:
                 file = self._file = reading.large(Entry(message.name, FILE))
+            self._get.begin(message.name)
         if (file.entry.size, file.entry.mtime) != wanted[1:]:
             raise FileError(Code.CHANGED, message.name, "has changed since it was looked at")
         file.check_unchanged()
@@ -234,5 +254,12 @@ class Ranges:
 
     def _close_file(self) -> None:
         if self._file is not None:
+            name = self._file.entry.name
+            if self._sent:
+                self._get.add(name, self._sent, "", "pieces")
+            else:
+                self._get.forget(name)
+            self._get.flush()
+            self._sent = 0
             self._file.close()
             self._file = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
-from filexfer import __version__, probe, protocol, ranged
+from filexfer import __version__, logged, probe, protocol, ranged
 from filexfer.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
 from filexfer.errors import (
     Code,
@@ -25,14 +25,13 @@ from filexfer.later import Laters
 from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS, State
 from filexfer.ranges import Ranges
-from filexfer.receiver import Receiver
 from filexfer.report import Report
 from filexfer.schema import written_size
-from filexfer.sender import Sender
 from filexfer.sources import Source, count, walk
 from filexfer.storage.policy import Policy
 from filexfer.storage.reading import LargeFile
 from filexfer.storage.staging import Staging
+from filexfer.transfers import CUT, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ class Session:
                 return
             self._ranges.close()
         self._grant, self._folder = grant, grant.folder
-        self._ranges = ranges = Ranges(self._connection, grant.folder, self._durability)
+        self._ranges = ranges = Ranges(self._connection, grant.folder, self._durability, grant.name)
         self._requests = {
             protocol.Stat: (LIST, self._stat),
             protocol.List: (LIST, self._list),
@@ -240,11 +239,18 @@ class Session:
 
     def _make_folder(self, message: protocol.MakeFolder) -> None:
         self._folder.make_folder(message.name)
+        self._log("mkdir", message.name)
         self._connection.send(protocol.Ok())
 
     def _remove(self, message: protocol.Remove) -> None:
         self._folder.remove(message.name, recursive=message.recursive)
+        self._log("remove", message.name)
         self._connection.send(protocol.Ok())
+
+    def _log(self, verb: str, name: str) -> None:
+        record = Record(self._connection.peer, self._grant.name, verb)
+        record.add(name, 0, "", "done")
+        record.flush()
 
     def _probe_up(self, message: protocol.ProbeUp) -> None:
         probe.take(self._connection, message.size)
@@ -273,7 +279,7 @@ class Session:
         policy = self._policy(message.if_exists, checksum=message.checksum)
         report = Report()
         with Staging(self._folder, policy, self._durability) as staging:
-            receiver = Receiver(self._connection, staging, report)
+            receiver = logged.receiver(self._connection, staging, report, self._grant.name)
             receiver.later = Laters(0)
             receiver.run()
         logger.info(
@@ -289,7 +295,7 @@ class Session:
         if not message.share < message.shares:
             raise ProtocolError("share must be below shares")
         report = Report()
-        sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
+        sender = logged.sender(self._connection, report, message.hash, self._grant.name)
         sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
@@ -306,19 +312,21 @@ class Session:
 
     def _store(self, message: protocol.Store) -> None:
         with Staging(self._folder, self._policy(), self._durability) as staging:
-            result, error = Receiver(self._connection, staging, Report()).store(message)
+            receiver = logged.receiver(self._connection, staging, Report(), self._grant.name)
+            result, error = receiver.store(message)
         if error:
             self._refuse(error)
             return
         self._connection.send(
             protocol.Stored(name=message.name, size=message.size, hash=message.hash, result=result)
         )
-        logger.info("%s put %s, %d bytes", self._connection.peer, shown(message.name), message.size)
 
     def _fetch(self, message: protocol.Fetch) -> None:
         """Send one file whole; its hash must come first, so it is read twice."""
         connection = self._connection
+        record = Record(connection.peer, self._grant.name, "get")
         digest = self._folder.digest(message.name, message.hash, _no_tick)
+        record.begin(message.name)
         with self._folder.reading() as reading:
             entry = reading.stat(message.name)
             file = LargeFile(reading, entry)
@@ -333,8 +341,10 @@ class Session:
                     )
                 )
                 self._send_plain_body(file)
+                record.add(message.name, entry.size, digest, "sent")
             finally:
                 file.close()
+                record.end(CUT)
 
     def _send_plain_body(self, file: LargeFile) -> None:
         """Send the bytes; a file that changed meanwhile can only be answered by hanging up."""

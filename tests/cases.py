@@ -23,6 +23,7 @@ NETWORK: dict[str, str] = {  # E: faults of the network
 }
 
 DISK: dict[str, str] = {  # F: faults of the disk
+    "F16": "the disk that the server writes its log to is full",
 }
 
 CRASHES: dict[str, str] = {  # G: crashes and signals

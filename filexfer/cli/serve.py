@@ -10,13 +10,14 @@ import os
 import socket
 import sys
 
-from filexfer import Server, UsageError, workers
+from filexfer import Server, UsageError, logs, workers
 from filexfer.access import RIGHTS
 from filexfer.activation import inherited_listener
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
 from filexfer.cli import options, output
 from filexfer.names import shown
 from filexfer.notify import Notifier
+from filexfer.roots import check_root
 from filexfer.server import raise_file_limit
 
 TYPE_CHECKING = False
@@ -73,7 +74,19 @@ def configure(parser: ArgumentParser) -> None:
     )
     options.add_shape(how, "all clients")
     options.add_durability(parser)
-    options.add_verbosity(parser)
+    messages = options.add_verbosity(parser)
+    messages.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default="text",
+        help="write messages as lines of text (default) or as a JSON object a line",
+    )
+    messages.add_argument(
+        "--access-log",
+        metavar="FILE",
+        help="add a line to FILE for each file that is put or got (with -v alone: among the "
+        "messages); SIGHUP opens it anew, after it was renamed",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -85,12 +98,9 @@ def run(arguments: Namespace) -> int:
     allow = [word for word in arguments.allow.split(",") if word]
     if set(allow) - {"overwrite", "delete"}:
         raise UsageError("--allow takes overwrite and delete, with a comma between")
+    stderr = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
     level = logging.INFO if arguments.verbose else logging.WARNING
-    logging.basicConfig(
-        level=logging.ERROR if arguments.quiet else level,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    logs.set_up(logging.ERROR if arguments.quiet else level, arguments.log_format, stderr)
     raise_file_limit()
     notifier = Notifier.from_environment()
     server = Server(
@@ -105,8 +115,13 @@ def run(arguments: Namespace) -> int:
         bwlimit=arguments.bwlimit,
         congestion=arguments.congestion,
     )
+    if arguments.access_log is not None:
+        check_root(server.folder, [arguments.access_log])
+        server.on_reload(logs.transfers_to(arguments.access_log, arguments.log_format).reopen)
     hangup = workers.hold_signals()  # who reads the address may send one at once
-    if not arguments.quiet:
+    if arguments.log_format == "json" and not arguments.quiet:
+        logs.say(f"serving {shown(server.folder.path)} at {server.address}")
+    elif not arguments.quiet:
         _announce(server, insecure=arguments.insecure)
     return workers.serve(server, arguments.workers, notifier, hangup)
 
