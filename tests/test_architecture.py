@@ -21,7 +21,7 @@ LAYERS = [
     "storage storage.contract storage.system storage.reservations",
     "errors schema",
     "ranged",
-    "activation address congestion hangup notify private protocol rates transport waiting landing report transfers",
+    "activation address congestion hangup notify private protocol rates transport waiting landing report transfers units",
     "storage.policy storage.directories",
     "budget codec options sources storage.reading storage.staged",
     "connection",
@@ -40,6 +40,7 @@ LAYERS = [
     "cli cli.output",
     "cli.options cli.demo",
     "cli.doctor cli.get cli.ls cli.mkdir cli.put cli.rm cli.serve",
+    "cli.service",
     "__main__",
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}

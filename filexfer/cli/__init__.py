@@ -26,6 +26,7 @@ COMMANDS = {
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
     "doctor": "look for what is wrong, or where the time of a transfer goes",
+    "service": "make the systemd units that run a server for good",
     "demo": "serve, upload, download and compare, all on this machine",
 }
 
