@@ -28,6 +28,8 @@ DISK: dict[str, str] = {  # F: faults of the disk
 
 CRASHES: dict[str, str] = {  # G: crashes and signals
     "G13": "tokens and certificate are reloaded by SIGHUP while transfers are under way",
+    "G18": "one of several workers dies by a segmentation fault",
+    "G22": "the service manager kills the server while it waits for transfers to finish",
 }
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has

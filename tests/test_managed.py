@@ -369,3 +369,53 @@ def test_closing_the_terminal_ends_the_server(tmp_path: Path) -> None:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+# What ends in the hard way
+
+
+@pytest.mark.case("G18")
+def test_a_worker_that_crashes_takes_nobody_with_it(tmp_path: Path) -> None:
+    """A worker that dies by a fault of memory is replaced; uploads at the other one go on."""
+    words = ("--workers", "2")
+    with Service(tmp_path / "in", *words, cwd=tmp_path) as service:  # where a core may be left
+        victim, other = sorted(workers_of(service, 2))
+        uploads = [Upload(service.port, str(number)) for number in range(6)]
+        os.kill(victim, signal.SIGSEGV)
+        assert service.line().endswith(" ERROR a worker ended (signal 11)")
+        after = workers_of(service, 2)
+        assert other in after
+        assert victim not in after
+        answers = [upload.finish() for upload in uploads]
+        assert set(answers) <= {"stored", ""}
+        assert fx("ls", service.address).returncode == 0
+        assert service.end() == 0
+        assert service.rest() == ""
+    whole = {path.name for path in (tmp_path / "in").iterdir() if not path.name.startswith(".fx-")}
+    assert whole == {str(number) for number, answer in enumerate(answers) if answer}
+    assert all((tmp_path / "in" / name).stat().st_size == Upload.SIZE for name in whole)
+
+
+@pytest.mark.case("G22")
+@BOTH_WAYS
+def test_killed_while_it_waits_for_transfers(workers: str, tmp_path: Path) -> None:
+    """What was confirmed is whole, what was under way is not there, and it can be sent again."""
+    words = ("--workers", workers)
+    with Service(tmp_path / "in", *words) as service:
+        pids = workers_of(service, 0 if workers == "1" else int(workers))
+        done = Upload(service.port, "done")
+        assert done.finish() == "stored"
+        halves = [Upload(service.port, name) for name in ("a", "b")]
+        service.process.terminate()
+        wait_gone(service.port)
+        assert service.process.poll() is None
+        kill({service.process.pid, *pids})
+        assert all(half.is_cut() for half in halves)
+    names = [name for name in os.listdir(tmp_path / "in") if not name.startswith(".fx-")]
+    assert names == ["done"]
+    assert (tmp_path / "in" / "done").read_bytes() == bytes(Upload.SIZE)
+    with Service(tmp_path / "in", *words) as service:
+        again = Upload(service.port, "a")
+        assert again.finish() == "stored"
+        assert service.end() == 0
+    assert sorted(os.listdir(tmp_path / "in")) == ["a", "done"]
