@@ -23,7 +23,13 @@ SIZE_MAX = 16 << 20  # bytes; none of them comes near
 
 
 def state_folder() -> str:
-    """Return where the server keeps its key and tokens: ``$XDG_STATE_HOME/filexfer``."""
+    """Return where the server keeps its key and tokens.
+
+    ``$STATE_DIRECTORY``, which systemd sets for a service, else ``$XDG_STATE_HOME/filexfer``.
+    """
+    first = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if os.path.isabs(first):
+        return first
     return _folder("XDG_STATE_HOME", ".local/state")
 
 

@@ -5,18 +5,17 @@ This module must not know rights, or which other connections bring pieces.
 
 from __future__ import annotations
 
-import logging
-
 from filexfer import granted, hashing, pieces, protocol, ranged
 from filexfer.entry import FILE, Entry
 from filexfer.errors import Code, FileError, FilexferError, ProtocolError
-from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS
 from filexfer.ranged import RANGE_MAX
 from filexfer.storage.assembly import Assembly, Filler
 from filexfer.storage.folder import names_checked
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
+from filexfer.storage.staged import Result
+from filexfer.transfers import CUT, FAILED, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from filexfer.connection import Connection
     from filexfer.storage.contract import Item
     from filexfer.storage.reading import LargeFile
-    from filexfer.storage.staged import Result
     from filexfer.storage.staging import Staging
 
 OPEN_MAX = 4  # files begun and not finished
@@ -35,8 +33,6 @@ _RESULTS = {
     Choice.SKIP: protocol.SKIPPED,
     Choice.KEEP_BOTH: protocol.KEPT,
 }
-
-logger = logging.getLogger("filexfer")
 
 
 class Ranges:
@@ -57,11 +53,15 @@ class Ranges:
         self._begun: dict[str, tuple[Staging, Assembly]] = {}
         self._filler = Filler(grant.folder.fd, granted.places(grant))
         self._file: LargeFile | None = None  # that slices were asked of last
+        self._sent = 0  # bytes of it
+        self._put = Record(connection.peer, grant.name, "put")
+        self._get = Record(connection.peer, grant.name, "get")
 
     def close(self) -> None:
         """Discard what is not finished."""
         for number in list(self._begun):
             self._discard(number)
+        self._put.end(CUT)
         self._filler.close()
         self._close_file()
 
@@ -96,6 +96,7 @@ class Ranges:
             if assembly is None:
                 staging.__exit__()
         self._begun[assembly.id] = (staging, assembly)
+        self._put.begin(entry.name)
         self._connection.send(ranged.Begun(id=assembly.id))
 
     def range(self, message: ranged.Range) -> None:
@@ -141,8 +142,12 @@ class Ranges:
             publisher = Publisher(staging, settle, self._tick)
             publisher.add(assembly.finish(message.hash))
             publisher.finish()
+        except FileError as error:
+            self._log(assembly.entry, Result.failure(error.code, error.name, error.text))
+            raise
         finally:
             self._discard(message.id)
+        self._log(assembly.entry, results[0])
         self._tell(assembly.entry, results[0])
 
     def _tick(self) -> None:
@@ -162,11 +167,21 @@ class Ranges:
                 result=_RESULTS[result.choice],
             )
         )
-        logger.info("%s put %s, %d bytes", self._connection.peer, shown(entry.name), entry.size)
+
+    def _log(self, entry: Entry, result: Result) -> None:
+        """Note what became of a file that was begun here."""
+        if result.error:
+            self._put.add(entry.name, 0, "", FAILED, result.error.text)
+        else:
+            word = _RESULTS[result.choice]
+            self._put.add(entry.name, entry.size, entry.extra, word, as_name=result.name)
+        self._put.flush()
 
     def abandon(self, message: ranged.Abandon) -> None:
         """Discard a file that was begun; harmless if it is gone."""
         if message.id in self._begun:
+            self._put.add(self._begun[message.id][1].entry.name, 0, "", CUT)
+            self._put.flush()
             self._discard(message.id)
         self._connection.send(protocol.Ok())
 
@@ -201,6 +216,7 @@ class Ranges:
             (message.offset, message.size),
             message.hash,
         )
+        self._sent += message.size
 
     def digest(self, message: ranged.DigestOf) -> None:
         """Name the digest of a whole file.
@@ -229,6 +245,7 @@ class Ranges:
             self._close_file()
             with self._folder.reading() as reading:
                 file = self._file = reading.large(Entry(message.name, FILE))
+            self._get.begin(message.name)
         if (file.entry.size, file.entry.mtime) != wanted[1:]:
             raise FileError(Code.CHANGED, message.name, "has changed since it was looked at")
         file.check_unchanged()
@@ -236,5 +253,12 @@ class Ranges:
 
     def _close_file(self) -> None:
         if self._file is not None:
+            name = self._file.entry.name
+            if self._sent:
+                self._get.add(name, self._sent, "", "pieces")
+            else:
+                self._get.forget(name)
+            self._get.flush()
+            self._sent = 0
             self._file.close()
             self._file = None

@@ -11,16 +11,17 @@ import threading
 from time import monotonic
 
 from filexfer.access import CREATE, LIST, READ, RIGHTS, Anybody
-from filexfer.address import is_loopback, written
+from filexfer.address import written
 from filexfer.admission import Admission
 from filexfer.budget import Limit
 from filexfer.congestion import check_name, send_by
-from filexfer.errors import NetworkError, TrustError, UsageError
+from filexfer.errors import FilexferError, UsageError
 from filexfer.limits import DRAIN_SECONDS, Limits
-from filexfer.names import shown
+from filexfer.listening import check_reach, listen
 from filexfer.options import DURABILITIES
 from filexfer.paced import connected
 from filexfer.reception import Reception
+from filexfer.roots import check_root
 from filexfer.session import Session
 from filexfer.storage.folder import Folder
 
@@ -28,8 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Iterable
-    from typing import Any, Self
+    from collections.abc import Callable, Iterable
+    from typing import Self
 
     from filexfer.access import Access
     from filexfer.admission import Ticket
@@ -53,7 +54,8 @@ class Server:
         host: Name or address to listen on; any but this machine's own needs *tls* and *tokens*,
             or *insecure*.
         port: Port to listen on; 0 takes a free one.
-        listener: A listening socket to use in place of *host* and *port*.
+        listener: A listening socket to use in place of *host* and *port*; what holds for *host*
+            holds for its address.
         allow: Rights besides read, list and create: ``overwrite``, ``delete``.
         read_only: Give no right to create either.
         durability: ``none``, ``batch`` or ``file``: what a confirmation promises.
@@ -76,7 +78,7 @@ class Server:
         LocalError: if the folder cannot be used.
         NetworkError: if the address cannot be listened on.
         TrustError: if it is not this machine's own, and not both *tls* and *tokens* are
-            set, nor *insecure*.
+            set, nor *insecure*; or if the folder has secrets in it that clients must not reach.
         UsageError: if an argument makes no sense.
 
     """
@@ -111,7 +113,10 @@ class Server:
         try:
             is_safe = insecure or bool(tls and tokens)
             backlog = self.limits.backlog
-            self._listener = listener or listen(host, port, insecure=is_safe, backlog=backlog)
+            check_root(self.folder)
+            if listener is not None:
+                check_reach(str(listener.getsockname()[0]), is_safe=is_safe)
+            self._listener = listener or listen(host, port, is_safe=is_safe, backlog=backlog)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
             self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
@@ -131,6 +136,8 @@ class Server:
         self._has_siblings = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._reloads: list[Callable[[], object]] = []
+        self._reloading = threading.Lock()  # one after the other
 
     @property
     def address(self) -> str:
@@ -182,6 +189,28 @@ class Server:
         ``serve`` begins to wait.
         """
         return self._wake.fileno()
+
+    def on_reload(self, read: Callable[[], object]) -> None:
+        """Let ``reload`` call *read*, which raises a FilexferError if all stays as it was."""
+        self._reloads.append(read)
+
+    def reload(self) -> list[str]:
+        """Read again what may have changed: for connections from now on, not those under way.
+
+        May be called from any thread.
+
+        Returns:
+            What could not be read, in sentences; the old stays in use.
+
+        """
+        failures = []
+        with self._reloading:
+            for read in self._reloads:
+                try:
+                    read()
+                except FilexferError as error:
+                    failures.append(str(error))
+        return failures
 
     def close_listener(self) -> None:
         """Give up the port; connections that are open go on."""
@@ -309,40 +338,6 @@ class Server:
             self.folder.close()
 
 
-def listen(host: str, port: int, *, insecure: bool, backlog: int) -> socket.socket:
-    """Return a listening socket; quick restarts on the same port are possible.
-
-    Args:
-        host: Name or address.
-        port: Port; 0 for a free one.
-        insecure: Whether it may be any but this machine's own.
-        backlog: How many connections may wait to be accepted.
-
-    Raises:
-        NetworkError: if the host is not known or the address cannot be had.
-        TrustError: if the address is not this machine's own and *insecure* is not set.
-
-    """
-    family, _, _, _, address = _found(host, port)
-    if not insecure and not is_loopback(str(address[0])):
-        raise TrustError(
-            f"{shown(host)} can be reached by other machines, and there is no encryption, or "
-            "nobody needs a token: listen on 127.0.0.1, talk TLS and ask for tokens, or add "
-            "--insecure if everybody who can reach it may use it"
-        )
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise NetworkError(
-            f"cannot listen on {shown(host)} port {port}: {error.strerror}"
-        ) from error
-    return sock
-
-
 def _access(
     folder: Folder,
     rights: frozenset[str],
@@ -359,26 +354,6 @@ def _access(
     return TokenAccess(folder, Store(tokens), rights if read_only else frozenset(RIGHTS))
 
 
-def _found(host: str, port: int) -> tuple[Any, ...]:
-    """Return what the system's resolver says of an address to listen on."""
-    try:
-        return socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (socket.gaierror, UnicodeError, OverflowError) as error:
-        raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
-
-
-def others_reach(host: str) -> bool:
-    """Tell whether other machines can reach a server that listens on *host*.
-
-    Raises:
-        NetworkError: if the host is not known.
-
-    """
-    return not is_loopback(str(_found(host, 0)[4][0]))
-
-
 def _rights(allow: Iterable[str], *, read_only: bool) -> frozenset[str]:
     wanted = set(allow)
     if wanted - set(RIGHTS):
@@ -386,14 +361,3 @@ def _rights(allow: Iterable[str], *, read_only: bool) -> frozenset[str]:
     if read_only and wanted - {READ, LIST}:
         raise UsageError("a read-only server cannot allow more")
     return frozenset({READ, LIST} | (set() if read_only else {CREATE}) | wanted)
-
-
-def raise_file_limit() -> None:
-    """Let this process open as many files as the system allows it to."""
-    import resource  # noqa: PLC0415 - only a server needs it
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # macOS reports a limit that it does not grant
-        logger.debug("the limit of open files stays at %d", soft)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from filexfer import __version__, granted, probe, protocol, ranged
+from filexfer import __version__, granted, logged, probe, protocol, ranged
 from filexfer.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
 from filexfer.entry import FOLDER
 from filexfer.errors import (
@@ -26,13 +26,12 @@ from filexfer.limits import LISTING_PAGE
 from filexfer.names import shown
 from filexfer.protocol import IF_EXISTS, State
 from filexfer.ranges import Ranges
-from filexfer.receiver import Receiver
 from filexfer.report import Report
 from filexfer.schema import written_size
-from filexfer.sender import Sender
 from filexfer.sources import Source, count, walk
 from filexfer.storage.reading import LargeFile
 from filexfer.tls_only import shake_hands
+from filexfer.transfers import CUT, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from filexfer.admission import Ticket
     from filexfer.connection import Connection
     from filexfer.schema import Message
+    from filexfer.sender import Sender
     from filexfer.storage.folder import Folder
 
 _ENTRIES_BYTES = 60_000
@@ -252,11 +252,18 @@ class Session:
 
     def _make_folder(self, message: protocol.MakeFolder) -> None:
         granted.make_folder(self._grant, message.name)
+        self._log("mkdir", message.name)
         self._connection.send(protocol.Ok())
 
     def _remove(self, message: protocol.Remove) -> None:
         granted.remove(self._grant, message.name, recursive=message.recursive)
+        self._log("remove", message.name)
         self._connection.send(protocol.Ok())
+
+    def _log(self, verb: str, name: str) -> None:
+        record = Record(self._connection.peer, self._grant.name, verb)
+        record.add(name, 0, "", "done")
+        record.flush()
 
     def _probe_up(self, message: protocol.ProbeUp) -> None:
         probe.take(self._connection, message.size)
@@ -274,7 +281,7 @@ class Session:
         with granted.staging(
             self._grant, message.if_exists, self._durability, checksum=message.checksum
         ) as staging:
-            receiver = Receiver(self._connection, staging, report)
+            receiver = logged.receiver(self._connection, staging, report, self._grant.name)
             receiver.later = Laters(0)
             receiver.ends_at_once = True  # the client's next try may have come already
             receiver.run()
@@ -291,7 +298,7 @@ class Session:
         if not message.share < message.shares:
             raise ProtocolError("share must be below shares")
         report = Report()
-        sender = Sender(self._connection, report, algorithm=message.hash, tell_unsent=True)
+        sender = logged.sender(self._connection, report, message.hash, self._grant.name)
         sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sources = self._without_folders(sources, sender)
@@ -322,19 +329,21 @@ class Session:
 
     def _store(self, message: protocol.Store) -> None:
         with granted.staging(self._grant, "error", self._durability) as staging:
-            result, error = Receiver(self._connection, staging, Report()).store(message)
+            receiver = logged.receiver(self._connection, staging, Report(), self._grant.name)
+            result, error = receiver.store(message)
         if error:
             self._refuse(error)
             return
         self._connection.send(
             protocol.Stored(name=message.name, size=message.size, hash=message.hash, result=result)
         )
-        logger.info("%s put %s, %d bytes", self._connection.peer, shown(message.name), message.size)
 
     def _fetch(self, message: protocol.Fetch) -> None:
         """Send one file whole; its hash must come first, so it is read twice."""
         connection = self._connection
+        record = Record(connection.peer, self._grant.name, "get")
         digest = self._folder.digest(message.name, message.hash, _no_tick)
+        record.begin(message.name)
         with self._folder.reading() as reading:
             entry = reading.stat(message.name)
             file = LargeFile(reading, entry)
@@ -349,8 +358,10 @@ class Session:
                     )
                 )
                 self._send_plain_body(file)
+                record.add(message.name, entry.size, digest, "sent")
             finally:
                 file.close()
+                record.end(CUT)
 
     def _send_plain_body(self, file: LargeFile) -> None:
         """Send the bytes; a file that changed meanwhile can only be answered by hanging up."""

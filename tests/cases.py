@@ -55,6 +55,7 @@ CLIENT: dict[str, str] = {  # B: a hostile client
     "B23": "removing the root, or a full folder without saying so",
     "B24": "numbers by which a client would set the server's work",
     "B25": "any one request that takes a name and forgets to check it",
+    "B22": "the folder that is served holds the server's own key, tokens or configuration",
 }
 
 SERVER: dict[str, str] = {  # C: a hostile server
@@ -116,10 +117,14 @@ NETWORK: dict[str, str] = {  # E: faults of the network
 }
 
 DISK: dict[str, str] = {  # F: faults of the disk
+    "F16": "the disk that the server writes its log to is full",
 }
 
 CRASHES: dict[str, str] = {  # G: crashes and signals
     "G16": "a kill while the server's first key is made",
+    "G13": "tokens and certificate are reloaded by SIGHUP while transfers are under way",
+    "G18": "one of several workers dies by a segmentation fault",
+    "G22": "the service manager kills the server while it waits for transfers to finish",
 }
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has

@@ -21,7 +21,7 @@ from test_cli_process import Service, environment, fx
 from test_workers import workers_of
 
 from filexfer import Client, ConnectionLost, Limits, Options, RefusedError
-from filexfer.access import Grant
+from filexfer.access import Anybody, Grant
 from filexfer.errors import Busy, Code
 from filexfer.protocol import FRAME_MAX
 
@@ -285,17 +285,17 @@ def test_a_client_comes_again_when_there_was_no_room(
     assert pauses == [1]
 
 
-class Bearers:
+class Bearers(Anybody):
     """Knows every token but wrong ones, by its first letter."""
 
     def __init__(self, server: Server) -> None:
-        self._anybody = server._access
+        super().__init__(server.folder, server.rights)
 
     def admit(self, token: str) -> Grant:
         """Return the grant of the token."""
         if token.startswith("wrong"):
             raise RefusedError(Code.AUTH_FAILED, "this token is not known")
-        grant = self._anybody.admit(token)
+        grant = super().admit(token)
         return Grant(grant.folder, grant.rights, token[:1])
 
 
@@ -455,7 +455,7 @@ def test_a_thousand_connections_at_the_same_moment(served: Served) -> None:
 MAPPED = """
 import select, socket, sys, time
 from filexfer import Client, Limits, RefusedError, Server
-from filexfer.access import Grant
+from filexfer.access import Anybody, Grant
 from filexfer.errors import Code
 
 def connect(source, target, port):
@@ -509,12 +509,12 @@ with Server(sys.argv[1], "::", insecure=True, durability="none", limits=limits) 
         sock.close()
     wait(lambda: not server._admission.all)
 
-    class Bearers:
+    class Bearers(Anybody):
         def admit(self, token):
             if token == "wrong":
                 raise RefusedError(Code.AUTH_FAILED, "no")
             return Grant(server.folder, server.rights)
-    server._access = Bearers()
+    server._access = Bearers(server.folder, server.rights)
     def greet(token, source="10.9.0.2"):
         sock = connect(source, "127.0.0.1" if source == "127.0.0.1" else "10.9.0.1", port)
         hello = b'{"kind":"hello","version":1,"token":"' + token + b'"}'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import shlex
 import subprocess
@@ -20,7 +22,9 @@ from filexfer.budget import LEAST
 from filexfer.cli import COMMANDS
 from filexfer.connection import LEAST_RATE
 from filexfer.hashing import ALGORITHMS
+from filexfer.logs import Json, Text
 from filexfer.rates import parse
+from filexfer.transfers import Batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,6 +221,32 @@ def test_errors_of_the_library() -> None:
     }
     named = set(re.findall(r"`(\w+(?:Error|Lost|Out))s?`", text)) | {"FilexferError"}
     assert named == public
+
+
+def test_commands_of_a_service(tmp_path: Path) -> None:
+    """The first command writes what the second one names."""
+    (commands,) = blocks(section("As a service"), "sh")
+    first, second = commands.splitlines()
+    result = shell(first.replace("/etc/systemd/system", str(tmp_path)), tmp_path, "")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / second.split()[-1]).exists()
+    assert "User=you\n" in (tmp_path / second.split()[-1]).read_text()
+
+
+def test_fields_of_the_log() -> None:
+    """The table has every field that a transfer in JSON can have, in its order."""
+    batch = Batch("127.0.0.1:5", "", "put")
+    batch.entries = [("name", 0, "", "failed", 0.0, "no space")]
+    record = logging.LogRecord("", logging.INFO, "", 0, batch, (), None)
+    written = json.loads(Json().format(record))
+    assert [row[0].strip("`") for row in rows(section("As a service"))] == list(written)
+    (example,) = blocks(section("As a service"), "text")
+    digits = re.compile(r"\d")
+    batch = Batch("192.0.2.7:44414", "laptop", "put")
+    digest = "xxh3_128:23502a22a59ceee0fee646638410c420"
+    batch.entries = [("photos/1.jpg", 7000, digest, "stored", 0.008, "")]
+    record = logging.LogRecord("", logging.INFO, "", 0, batch, (), None)
+    assert digits.sub("0", Text().format(record)) + "\n" == digits.sub("0", example)
 
 
 def test_dependencies() -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "remotes": "list the servers that are stored",
     "token": "make, list and revoke tokens, by which a server lets clients in",
     "doctor": "look for what is wrong, or where the time of a transfer goes",
+    "service": "make the systemd units that run a server for good",
     "demo": "serve, upload, download and compare, all on this machine",
 }
 

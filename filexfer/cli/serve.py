@@ -9,14 +9,17 @@ import logging
 import os
 import sys
 
-from filexfer import Server, UsageError, workers
+from filexfer import Server, UsageError, logs, workers
 from filexfer.access import RIGHTS
+from filexfer.activation import inherited_listener
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
 from filexfer.cli import connect, limits, options, output
 from filexfer.connect_string import format_connect_string
+from filexfer.listening import others_reach
 from filexfer.loglimit import LogLimit
 from filexfer.names import shown
-from filexfer.server import others_reach, raise_file_limit
+from filexfer.notify import Notifier
+from filexfer.roots import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +96,7 @@ def configure(parser: ArgumentParser) -> None:
     options.add_shape(how, "all clients")
     limits.add(parser)
     options.add_durability(parser)
-    options.add_verbosity(parser)
+    _add_messages(parser)
 
 
 def _add_identity(where: _ArgumentGroup) -> None:
@@ -111,6 +114,22 @@ def _add_identity(where: _ArgumentGroup) -> None:
     )
 
 
+def _add_messages(parser: ArgumentParser) -> None:
+    messages = options.add_verbosity(parser)
+    messages.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default="text",
+        help="write messages as lines of text (default) or as a JSON object a line",
+    )
+    messages.add_argument(
+        "--access-log",
+        metavar="FILE",
+        help="add a line to FILE for each file that is put or got (with -v alone: among the "
+        "messages); SIGHUP opens it anew, after it was renamed",
+    )
+
+
 def run(arguments: Namespace) -> int:
     """Serve until told to stop, and return the exit code."""
     if not 1 <= arguments.workers <= WORKERS_MAX:
@@ -122,13 +141,12 @@ def run(arguments: Namespace) -> int:
         raise UsageError("--allow takes overwrite and delete, with a comma between")
     bounds = limits.given(arguments)
     level = logging.INFO if arguments.verbose else logging.WARNING
-    logging.basicConfig(
-        level=logging.ERROR if arguments.quiet else level,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    stderr = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
+    logs.set_up(logging.ERROR if arguments.quiet else level, arguments.log_format, stderr)
     LogLimit.install(max(1, bounds.log_lines // arguments.workers))
-    raise_file_limit()
+    workers.raise_file_limit()
+    notifier = Notifier.from_environment()
+    listener = inherited_listener()
     identity = _identity(arguments)
     store, secret = _tokens(arguments, identity, allow)
     try:
@@ -136,6 +154,7 @@ def run(arguments: Namespace) -> int:
             arguments.folder,
             arguments.host,
             arguments.port,
+            listener=listener,
             allow=allow,
             read_only=arguments.read_only,
             durability=arguments.durability,
@@ -151,13 +170,18 @@ def run(arguments: Namespace) -> int:
         if store and secret:
             store.revoke(_FIRST)  # nobody has it
         raise
-    workers.hold_signals()  # who reads the address may send one at once
-    if not arguments.quiet:
+    if arguments.access_log is not None:
+        check_root(server.folder, [arguments.access_log])
+        server.on_reload(logs.transfers_to(arguments.access_log, arguments.log_format).reopen)
+    hangup = workers.hold_signals()  # who reads the address may send one at once
+    if arguments.log_format == "json" and not arguments.quiet:
+        logs.say(f"serving {shown(server.folder.path)} at {server.address}")
+    elif not arguments.quiet:
         if store:
             _announce_to_bearers(server, identity, store, line)
         else:
             _announce(server, identity, insecure=arguments.insecure)
-    return workers.serve(server, arguments.workers)
+    return workers.serve(server, arguments.workers, notifier, hangup)
 
 
 def _identity(arguments: Namespace) -> Identity | None:
