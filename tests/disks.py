@@ -68,6 +68,20 @@ class Disk:
         finally:
             os.close(fd)
 
+    def fill_medium(self) -> None:
+        """Let the medium take nothing more that it has no room for yet."""
+        assert os.path.ismount(self._image.parent)
+        fd = os.open(self._image.parent / "rest", os.O_CREAT | os.O_WRONLY, 0o600)
+        try:
+            free = os.fstatvfs(fd)
+            os.posix_fallocate(fd, 0, free.f_bfree * free.f_frsize)
+        finally:
+            os.close(fd)
+
+    def free_medium(self) -> None:
+        """Let the medium take more again; what it did not take is lost."""
+        os.unlink(self._image.parent / "rest")
+
     def restart(self) -> None:
         """Bring it back after a cut; nobody may use it."""
         self.unmount()
@@ -75,13 +89,16 @@ class Disk:
 
 
 @contextmanager
-def ext4(top: Path, size: int = 48 * MIB, room: int = 0) -> Iterator[Disk]:
+def ext4(
+    top: Path, size: int = 48 * MIB, room: int = 0, *, has_journal: bool = True
+) -> Iterator[Disk]:
     """Make and mount an ext4.
 
     Args:
         top: Where it goes.
         size: Bytes it believes to have.
         room: If given, bytes that its medium has in truth; what goes beyond cannot be written.
+        has_journal: Without one, the disk goes on after such a failure.
 
     """
     assert max(size, room) <= MOST
@@ -93,7 +110,9 @@ def ext4(top: Path, size: int = 48 * MIB, room: int = 0) -> Iterator[Disk]:
             image = place / "image"
             with open(image, "wb") as file:
                 file.truncate(size)
-            run("mkfs.ext4", "-qF", "-m", "0", "-E", "lazy_itable_init=1,nodiscard", image)
+            journal = "has_journal" if has_journal else "^has_journal"
+            extra = "lazy_itable_init=1,nodiscard"
+            run("mkfs.ext4", "-qF", "-m", "0", "-O", journal, "-E", extra, image)
             disk = Disk(image, top / "disk")
             disk.mount()
             try:

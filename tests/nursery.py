@@ -114,9 +114,7 @@ class Nursery:
         """
         places = {"into": str(into), "log": str(log)}
         group = options.pop("group", 0)
-        return self._child(
-            do="get", port=port, names=names, options=options, group=group, **places
-        )
+        return self._child(do="get", port=port, names=names, options=options, group=group, **places)
 
     def put(self, port: int, paths: list[str], log: Path, **options: Any) -> Child:
         """Fork a client that waits for ``go``, then puts *paths* to the root of the server."""
@@ -225,7 +223,8 @@ def _main() -> None:
             answer = {"code": os.waitstatus_to_exitcode(status)}
         else:
             answer = _forked(words, gates)
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 def _forked(words: dict[str, Any], gates: dict[int, int]) -> dict[str, int]:

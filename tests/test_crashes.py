@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import struct
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import leftovers
@@ -76,7 +75,7 @@ def found(top: Path) -> dict[str, bytes]:
     return names
 
 
-class Torn(AssertionError):
+class Torn(AssertionError):  # noqa: N818 - what happened
     """A promise was broken."""
 
 
@@ -108,9 +107,7 @@ class Store:
 
     """
 
-    def __init__(
-        self, way: str, place: Path, top: Path, nursery: Nursery, group: int = 0
-    ) -> None:
+    def __init__(self, way: str, place: Path, top: Path, nursery: Nursery, group: int = 0) -> None:
         self.target = place / "target"
         self._source = top / "source"
         self._log = top / "log"
@@ -135,18 +132,18 @@ class Store:
         names = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
         return {name.removeprefix("tree/") for name in names}
 
+    @contextmanager
+    def running(self, durability: str) -> Iterator[None]:
+        """Transfer while the block runs, as far as that goes; then end both sides."""
+        writer, client = self._begin(durability)
+        client.go()
+        yield
+        client.wait()
+        writer.kill()
+
     def run(self, durability: str, *injections: str) -> int:
         """Transfer with faults, and return how the side that writes has ended."""
-        how = {"if_exists": "overwrite", "retries": 0, "jobs": 1}
-        if self._sender:
-            places = (["tree"], self.target, self._log)
-            more = {"durability": durability, "group": self._group}
-            writer = client = self._nursery.get(self._sender.port, *places, **more, **how)
-        else:
-            more = {"durability": durability, "allow": ["overwrite"], "group": self._group}
-            writer = self._nursery.serve(self.target, **more)
-            paths = [str(self._source / "tree")]
-            client = self._nursery.put(writer.port, paths, self._log, **how)
+        writer, client = self._begin(durability)
         with ExitStack() as stack:
             if injections:
                 stack.enter_context(traced(writer.pid, *injections))
@@ -154,6 +151,21 @@ class Store:
             client.wait()
             writer.go()
             return writer.wait()
+
+    def _begin(self, durability: str) -> tuple[Child, Child]:
+        """Start both sides; return the one that writes, and the client, which waits for ``go``."""
+        how: dict[str, Any] = {"if_exists": "overwrite", "retries": 0, "jobs": 1}
+        if self._sender:
+            how |= {"durability": durability, "group": self._group}
+            places = (["tree"], self.target, self._log)
+            writer = client = self._nursery.get(self._sender.port, *places, **how)
+        else:
+            writer = self._nursery.serve(
+                self.target, durability=durability, allow=["overwrite"], group=self._group
+            )
+            paths = [str(self._source / "tree")]
+            client = self._nursery.put(writer.port, paths, self._log, **how)
+        return writer, client
 
     def check(self) -> None:
         """Hold what is there against the promises; raise Torn."""
@@ -252,7 +264,6 @@ def test_kill_at_every_call(way: str, durability: str, quick: Path, nursery: Nur
         while kill_at(store, durability, call, number):
             number += 1
         rounds += number - 1
-    print(way, durability, rounds, "kills")
     assert rounds > 50
 
 
@@ -266,10 +277,11 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
 
 
 def cut_at(
-    store: Store, disk: Disk, durability: str, mode: int, *injections: str
+    store: Store, disk: Disk, durability: str, mode: int, *injections: str, again: bool = False
 ) -> int:
     """Transfer with faults, cut the power when it is over, and check what is there then."""
-    store.prepare()
+    if not again:
+        store.prepare()
     code = store.run(durability, *injections)
     disk.cut(mode)
     disk.restart()
@@ -296,14 +308,14 @@ def test_power_cut_after_the_end(
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("mode", [FLUSH_ALL, FLUSH_LOG, FLUSH_NOTHING])
 @pytest.mark.parametrize(
-    ("way", "durability", "group"),
-    [("up", "batch", 0), ("up", "batch", 2), ("up", "file", 0), ("down", "batch", 2)],
+    "how", [("up", "batch", 0), ("up", "batch", 2), ("up", "file", 0), ("down", "batch", 2)]
 )
 @pytest.mark.case("G3", "G6", "G7", "G8")
 def test_power_cut_at_every_step(
-    way: str, durability: str, group: int, mode: int, quick: Path, disk: Disk, nursery: Nursery
+    how: tuple[str, str, int], mode: int, quick: Path, disk: Disk, nursery: Nursery
 ) -> None:
     """Wherever a transfer is when the power goes, no promise is broken."""
+    way, durability, group = how
     store = Store(way, disk.path, quick, nursery, group)
     rounds = 0
     for call in STEPS:
@@ -311,8 +323,31 @@ def test_power_cut_at_every_step(
         while cut_at(store, disk, durability, mode, f"{call}:signal=KILL:when={number}"):
             number += 1
         rounds += number
-    print(way, durability, group, mode, rounds, "cuts")
     assert rounds > 50
+
+
+@disks
+@tracing
+@pytest.mark.parametrize(
+    ("way", "durability", "call"),
+    [
+        ("up", "batch", "?clone3,?clone:signal=KILL:when=2"),
+        ("down", "batch", "?clone3,?clone:signal=KILL:when=2"),
+        ("up", "file", "fsync:signal=KILL:when=2"),
+    ],
+)
+@pytest.mark.case("G3")
+def test_power_cut_after_finding_what_a_killed_process_had_named(
+    way: str, durability: str, call: str, quick: Path, disk: Disk, nursery: Nursery
+) -> None:
+    """What counts as there already is as durable as what is sent anew."""
+    store = Store(way, disk.path, quick, nursery)
+    store.prepare()
+    assert store.run(durability, call) == -9
+    names = set(found(store.target / "tree"))
+    assert store.confirmed < names
+    assert cut_at(store, disk, durability, FLUSH_NOTHING, again=True) == 0
+    assert store.confirmed == {*NEW, LINK}
 
 
 @disks
@@ -334,3 +369,107 @@ def test_a_cut_is_noticed_when_nothing_is_flushed(
     store = Store("up", disk.path, quick, nursery)
     with pytest.raises(Torn, match=text):
         cut_at(store, disk, durability, mode, f"{FLUSHES}:retval=0")
+
+
+@disks
+@pytest.mark.parametrize("durability", ["batch", "file"])
+@pytest.mark.parametrize(
+    "rounds", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
+)
+@pytest.mark.case("G3", "G8")
+def test_power_cut_under_a_server_that_goes_on(
+    durability: str, rounds: int, quick: Path, disk: Disk, nursery: Nursery
+) -> None:
+    """A server that lives on for a while confirms nothing that is not durable."""
+    store = Store("up", disk.path, quick, nursery, group=2)
+    numbers = random.Random(rounds)
+    for _ in range(rounds):
+        for mode in (FLUSH_ALL, FLUSH_LOG, FLUSH_NOTHING):
+            store.prepare()
+            with store.running(durability):
+                time.sleep(numbers.uniform(0, 0.03))  # any moment will do
+                disk.cut(mode)
+            disk.restart()
+            store.check()
+
+
+# Load
+
+
+class Load:
+    """Clients that put a tree each to one server, over and over until all is there."""
+
+    SMALL, CLIENTS = 40, 3
+
+    def __init__(self, top: Path, nursery: Nursery) -> None:
+        self.target = top / "target"
+        self.target.mkdir()
+        self._top = top
+        self._nursery = nursery
+        self._new: dict[str, bytes] = {}
+        for number in range(self.CLIENTS):
+            files = {
+                f"{number}/{each % 5}/{each}": b"%d" % each * each * 50
+                for each in range(self.SMALL)
+            }
+            files[f"{number}/large"] = b"%d" % number * 3_000_000
+            lay(top / "source", files)
+            self._new |= files
+
+    def run(self, durability: str, moment: float, victim: int) -> bool:
+        """Let all work, kill one after *moment* seconds, and tell whether all is there."""
+        server = self._nursery.serve(self.target, durability=durability)
+        clients = []
+        for number in range(self.CLIENTS):
+            path = str(self._top / "source" / f"{number}")
+            log = self._top / f"log {number}"
+            clients.append(self._nursery.put(server.port, [path], log, retries=0))
+        for client in clients:
+            client.go()
+        time.sleep(moment)  # any moment will do
+        if victim < self.CLIENTS:
+            clients[victim].kill()
+        else:
+            server.kill()
+        codes = [client.wait() for client in clients]
+        server.go()
+        server.wait()
+        return not any(codes)
+
+    def check(self, *, is_whole: bool) -> None:
+        """Hold what is there against the promises."""
+        there = found(self.target)
+        for name, data in there.items():
+            assert data == self._new.get(name), name
+        for log in self._top.glob("log *"):
+            for name in log.read_text(encoding="utf-8").split():
+                assert name in there, name
+        if is_whole:
+            assert there == self._new
+            for log in self._top.glob("log *"):
+                log.unlink()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        for each in self.target.iterdir():
+            shutil.rmtree(each)
+
+
+@pytest.mark.parametrize(
+    "rounds", [4, pytest.param(125, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
+)
+@pytest.mark.parametrize("durability", ["none", "batch"])
+@pytest.mark.case("G1", "G2", "G20", "G21")
+def test_kills_at_random_moments_under_load(
+    durability: str, rounds: int, quick: Path, nursery: Nursery
+) -> None:
+    """Server or client: who is killed takes nothing along, and the next try goes on from there."""
+    load = Load(quick, nursery)
+    numbers = random.Random(rounds)
+    for _ in range(rounds):
+        victim = numbers.choice((0, load.CLIENTS, load.CLIENTS))
+        is_whole = load.run(durability, numbers.uniform(0, 0.08), victim)
+        load.check(is_whole=is_whole)
+        if is_whole:
+            assert leftovers(load.target) == []
+            load.clear()

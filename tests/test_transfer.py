@@ -828,6 +828,14 @@ def test_f6_a_disk_that_cannot_make_files_durable_fails_them(
     told = {error.name: error.code for error in report.failures if error.code == Code.IO_ERROR}
     assert set(told) >= {f"tree/{name}" for name in names}
     assert {entry[0] for entry in tree_state(route.target).values()} <= {"folder"}
+    if way == "up":  # a server does not trust that disk any more
+        with pytest.raises(RefusedError, match="nothing is stored until the server is started"):
+            route.send("tree")
+        with pytest.raises(RefusedError, match=r"the disk failed.*Input/output error"):
+            route.client.make_folder("new")
+        assert route.client.stat("") is not None
+        assert route.client.get([""], tmp_path / "got", Options(durability="none")).failed == 0
+        route.client = serve(durability="batch").client()
     assert route.send("tree", durability="batch").files == 3
     assert tree_state(route.target) == tree_state(route.source)
 

@@ -296,7 +296,7 @@ class Directories:
         except FileExistsError:
             return False
         if self._durable:
-            system.flush_descriptor(parent.fd)
+            system.flush_folder(parent.fd)
         return True
 
     def _close_unused(self) -> None:

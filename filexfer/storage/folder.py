@@ -12,6 +12,7 @@ from filexfer import names
 from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError, LocalError
 from filexfer.storage.directories import Directories, remove
+from filexfer.storage.faults import Fault
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations
 
@@ -44,6 +45,7 @@ class Folder:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LocalError(f"cannot use the folder {names.shown(self.path)}: {reason}") from error
         self.reservations = Reservations()
+        self.fault = Fault()
         self._swept: set[tuple[int, int]] = set()
         self._lock = allocate_lock()  # guards _swept
 
@@ -58,6 +60,11 @@ class Folder:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def share(self) -> None:
+        """Before worker processes are made: let them count space and note faults together."""
+        self.reservations.share()
+        self.fault.share()
 
     def reading(self) -> Reading:
         """Return access for one exchange that sends."""

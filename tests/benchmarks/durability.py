@@ -29,6 +29,7 @@ from processes import HOST, Failed, Service, free_port, measured
 from tool import find
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 LEVELS = ("none", "batch", "file")
@@ -146,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list_of(known: list[str], must: str):
+def _list_of(known: list[str], must: str) -> Callable[[str], list[str]]:
     def words(text: str) -> list[str]:
         found = {must, *text.split(",")} - {""}
         for each in found - set(known):
