@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -193,23 +192,6 @@ class Store:
         assert leftovers(self.target) == []
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as made:
-        yield made
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder in memory, if there is such a place: a kill does not ask for a disk."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="filexfer-test-", dir=memory) as path:
-        yield Path(path)
-
-
 tracing = pytest.mark.skipif(bool(why_no_tracing()), reason=why_no_tracing() or "-")
 disks = pytest.mark.skipif(bool(why_no_disks()), reason=why_no_disks() or "-")
 
@@ -306,9 +288,19 @@ def test_power_cut_after_the_end(
 @tracing
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("mode", [FLUSH_ALL, FLUSH_LOG, FLUSH_NOTHING])
 @pytest.mark.parametrize(
-    "how", [("up", "batch", 0), ("up", "batch", 2), ("up", "file", 0), ("down", "batch", 2)]
+    ("how", "mode"),
+    [
+        (("up", "batch", 0), FLUSH_LOG),
+        (("up", "batch", 0), FLUSH_NOTHING),
+        (("up", "batch", 2), FLUSH_ALL),
+        (("up", "batch", 2), FLUSH_LOG),
+        (("up", "batch", 2), FLUSH_NOTHING),
+        (("up", "file", 0), FLUSH_LOG),
+        (("up", "file", 0), FLUSH_NOTHING),
+        (("down", "batch", 2), FLUSH_LOG),
+        (("down", "batch", 2), FLUSH_NOTHING),
+    ],
 )
 @pytest.mark.case("G3", "G6", "G7", "G8")
 def test_power_cut_at_every_step(
@@ -374,7 +366,7 @@ def test_a_cut_is_noticed_when_nothing_is_flushed(
 @disks
 @pytest.mark.parametrize("durability", ["batch", "file"])
 @pytest.mark.parametrize(
-    "rounds", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
+    "rounds", [1, pytest.param(15, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
 )
 @pytest.mark.case("G3", "G8")
 def test_power_cut_under_a_server_that_goes_on(
@@ -456,7 +448,7 @@ class Load:
 
 
 @pytest.mark.parametrize(
-    "rounds", [4, pytest.param(125, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
+    "rounds", [4, pytest.param(110, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
 )
 @pytest.mark.parametrize("durability", ["none", "batch"])
 @pytest.mark.case("G1", "G2", "G20", "G21")
