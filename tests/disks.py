@@ -52,6 +52,10 @@ class Disk:
         run("mount", "-o", ",".join(("loop", *options)), self._image, self.path)
         assert os.path.ismount(self.path)
 
+    def remount(self, how: str) -> None:
+        """Mount it in another way, read-only (``ro``) or not (``rw``)."""
+        run("mount", "-o", f"remount,{how}", self.path)
+
     def unmount(self) -> None:
         """Unmount it, whoever still uses it."""
         if os.path.ismount(self.path):

@@ -98,27 +98,23 @@ class Nursery:
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
-    def serve(self, folder: Path, *, limits: dict[str, int] | None = None, **options: Any) -> Child:
-        """Fork a server of *folder*; *limits* are of ``resource``, such as ``{"NOFILE": 20}``.
+    def serve(self, folder: Path, **how: Any) -> Child:
+        """Fork a server of *folder*; *how* has its options, and what ``get`` says."""
+        return self._child(do="serve", folder=str(folder), how=how)
 
-        Of the options, ``group`` is the number of files that are flushed together at most.
-        """
-        words = {"folder": str(folder), "limits": limits or {}, "options": options}
-        return self._child(do="serve", group=options.pop("group", 0), **words)
-
-    def get(self, port: int, names: list[str], into: Path, log: Path, **options: Any) -> Child:
+    def get(self, port: int, names: list[str], into: Path, log: Path, **how: Any) -> Child:
         """Fork a client that waits for ``go``, then gets *names*.
 
         It writes the name of each file that is confirmed to *log*. It ends with 0 if all arrived,
-        with 3 if not.
+        with 3 if not. *how* has its options; ``group``, the files that are flushed together at
+        most; and ``limits`` of the process, such as ``{"NOFILE": 20}``.
         """
         places = {"into": str(into), "log": str(log)}
-        group = options.pop("group", 0)
-        return self._child(do="get", port=port, names=names, options=options, group=group, **places)
+        return self._child(do="get", port=port, names=names, how=how, **places)
 
-    def put(self, port: int, paths: list[str], log: Path, **options: Any) -> Child:
+    def put(self, port: int, paths: list[str], log: Path, **how: Any) -> Child:
         """Fork a client that waits for ``go``, then puts *paths* to the root of the server."""
-        return self._child(do="put", port=port, names=paths, options=options, log=str(log))
+        return self._child(do="put", port=port, names=paths, how=how, log=str(log))
 
     def _child(self, **words: Any) -> Child:
         answer = self.order(**words)
@@ -257,30 +253,22 @@ def _forked(words: dict[str, Any], gates: dict[int, int]) -> dict[str, int]:
 
 
 def _serve(words: dict[str, Any], writing: int, gate: int) -> int:
-    import resource  # noqa: PLC0415 - only here
+    from filexfer.server import Server  # noqa: PLC0415 - as above
 
-    from filexfer.server import Server  # noqa: PLC0415
-    from filexfer.storage import publishing  # noqa: PLC0415
-
-    publishing.GROUP_ITEMS = words["group"] or publishing.GROUP_ITEMS
-    server = Server(words["folder"], **words["options"])
+    options = _limited(words["how"])
+    server = Server(words["folder"], **options)
     os.write(writing, str(server.port).encode())
     os.close(writing)
-    for name, value in words["limits"].items():
-        number = getattr(resource, f"RLIMIT_{name}")
-        resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
     server.serve(gate)
     server.close(1.0)
     return 0
 
 
 def _move(words: dict[str, Any], gate: int) -> int:
-    from filexfer.client import Client  # noqa: PLC0415
+    from filexfer.client import Client  # noqa: PLC0415 - as above
     from filexfer.options import Options  # noqa: PLC0415
     from filexfer.report import Report  # noqa: PLC0415
-    from filexfer.storage import publishing  # noqa: PLC0415
 
-    publishing.GROUP_ITEMS = words.get("group") or publishing.GROUP_ITEMS
     log = os.open(words["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def note(name: str, result: str, _: int) -> None:
@@ -289,7 +277,7 @@ def _move(words: dict[str, Any], gate: int) -> int:
 
     report = Report(on_file=note)
     client = Client("127.0.0.1", words["port"], timeout=PATIENCE)
-    options = Options(**words["options"])
+    options = Options(**_limited(words["how"]))
     os.read(gate, 1)
     if words["do"] == "get":
         client.get(words["names"], words["into"], options, report)
@@ -297,6 +285,18 @@ def _move(words: dict[str, Any], gate: int) -> int:
         client.put(words["names"], "", options, report)
     client.close()
     return 3 if report.failed else 0
+
+
+def _limited(how: dict[str, Any]) -> dict[str, Any]:
+    """Set what is said of this process, and return the other options."""
+    import resource  # noqa: PLC0415 - as above
+
+    from filexfer.storage import publishing  # noqa: PLC0415
+
+    publishing.GROUP_ITEMS = how.pop("group", 0) or publishing.GROUP_ITEMS
+    for name, value in how.pop("limits", {}).items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+    return how
 
 
 if __name__ == "__main__":

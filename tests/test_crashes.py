@@ -9,15 +9,20 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
+import struct
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import leftovers
+import xxhash
+from conftest import framed, leftovers
 from disks import FLUSH_ALL, FLUSH_LOG, FLUSH_NOTHING, Disk, ext4, run, why_no_disks
-from nursery import Child, Nursery, traced, why_no_tracing
+from nursery import PATIENCE, Child, Nursery, traced, wait_for, why_no_tracing
+
+from filexfer import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -364,6 +369,26 @@ def test_a_cut_is_noticed_when_nothing_is_flushed(
 
 
 @disks
+@tracing
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [("fsync:retval=0:when=1", "bytes that nobody sent"), ("fsync:retval=0:when=2", "not there")],
+    ids=["contents", "names"],
+)
+@pytest.mark.case("G4", "G5")
+def test_a_cut_is_noticed_when_one_flush_is_left_out(
+    call: str, text: str, quick: Path, disk: Disk, nursery: Nursery
+) -> None:
+    """A file of its own is flushed first, then the folder; neither is for nothing."""
+    store = Store("up", disk.path, quick, nursery)
+    for name in ("n", "old", "large"):
+        path = quick / "source" / "tree" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(Torn, match=text):
+        cut_at(store, disk, "file", FLUSH_NOTHING, call, "syncfs:retval=0")
+
+
+@disks
 @pytest.mark.parametrize("durability", ["batch", "file"])
 @pytest.mark.parametrize(
     "rounds", [1, pytest.param(15, marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
@@ -465,3 +490,49 @@ def test_kills_at_random_moments_under_load(
         if is_whole:
             assert leftovers(load.target) == []
             load.clear()
+
+
+# Two servers of one folder
+
+
+@pytest.mark.case("G9")
+def test_a_server_cleans_up_after_the_dead_and_never_after_the_living(
+    quick: Path, nursery: Nursery
+) -> None:
+    """A lock tells who lives; age and process do not matter."""
+    target = quick / "target"
+    target.mkdir()
+    first = nursery.serve(target, durability="none")
+    slow = socket.create_connection(("127.0.0.1", first.port), PATIENCE)
+    slow.settimeout(PATIENCE)
+    data = b"slow" * 300_000
+    slow.sendall(framed({"kind": "hello", "version": 1}) + framed({"kind": "put"}))
+    slow.sendall(framed({"kind": "file", "name": "slow", "size": len(data), "mtime": 5}))
+    slow.sendall(struct.pack("!I", len(data)) + data[: len(data) // 2])
+    wait_for(lambda: leftovers(target))
+    (living,) = leftovers(target)
+    os.utime(living, (0, 0))
+    lay(quick / "source", {"file": b"data"})
+    for number in range(3):  # each is new to the folder, and would clean up
+        other = nursery.serve(target, durability="none")
+        with Client("127.0.0.1", other.port, timeout=PATIENCE) as client:
+            assert client.put([quick / "source" / "file"], f"{number}").files == 1
+        other.kill()
+        assert leftovers(target) == [living]
+    slow.sendall(data[len(data) // 2 :] + struct.pack("!I", 0))
+    digest = f"xxh3_128:{xxhash.xxh3_128_hexdigest(data)}"
+    slow.sendall(framed({"kind": "trailer", "hash": digest}) + framed({"kind": "end"}))
+    wait_for((target / "slow").exists)
+    assert (target / "slow").read_bytes() == data
+    slow.sendall(
+        framed({"kind": "put"}) + framed({"kind": "file", "name": "dead", "size": 9 << 20})
+    )
+    slow.sendall(struct.pack("!I", 4 << 20) + bytes(2 << 20))
+    wait_for(lambda: leftovers(target))
+    first.kill()
+    slow.close()
+    assert len(leftovers(target)) == 1
+    other = nursery.serve(target, durability="none")
+    with Client("127.0.0.1", other.port, timeout=PATIENCE) as client:
+        assert client.put([quick / "source" / "file"], "last").files == 1
+    assert leftovers(target) == []

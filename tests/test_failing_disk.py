@@ -79,7 +79,7 @@ def test_names_are_not_confirmed_when_the_journal_failed_for_others(
     stack.callback(os.close, others)
     fails(others)
     exchange.publisher.finish()
-    assert exchange.settled == {"name": Code.IO_ERROR}
+    assert exchange.settled == {"name": Code.DENIED}
 
 
 @pytest.mark.case("F6")

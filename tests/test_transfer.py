@@ -762,6 +762,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.case("F1", "F2", "F13")
 def test_f1_a_full_disk_fails_the_files_that_do_not_fit(
     serve: Serve, tmp_path: Path, tiny_disk: Path, way: str
 ) -> None:
@@ -791,6 +792,7 @@ def test_f1_a_full_disk_fails_the_files_that_do_not_fit(
     assert (again.files, again.skipped) == (report.failed, report.files)
 
 
+@pytest.mark.case("F5")
 def test_f5_a_disk_without_room_for_more_names(
     serve: Serve, tmp_path: Path, tiny_disk: Path
 ) -> None:
@@ -805,6 +807,7 @@ def test_f5_a_disk_without_room_for_more_names(
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.case("F6")
 def test_f6_a_disk_that_cannot_make_files_durable_fails_them(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -851,6 +854,7 @@ with Client("127.0.0.1", int(sys.argv[1])) as client:
 """
 
 
+@pytest.mark.case("F4")
 def test_f4_a_limit_of_the_process_fails_the_files_beyond_it(
     served: Served, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 A disk that took bytes and lost them may do so again, and what it lost is forgotten by the system:
 the next flush would be called a success. The mark lies in memory that a server's worker processes
-share, and holds until the server is started anew. A disk that was merely full is not marked.
+share, and holds until the server is started anew. A disk that is full or read-only is not marked.
 
 This module must not know files, or how they are flushed.
 """
@@ -15,7 +15,11 @@ from mmap import mmap
 
 from filexfer.errors import Code, FileError, RefusedError
 
-_PASSING = {errno.ENOSPC, errno.EDQUOT}  # room can be made
+# These pass, and until then what is stored fails by itself.
+_PASSING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
 
 
 class Fault:

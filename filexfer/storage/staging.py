@@ -49,14 +49,14 @@ class Staging:
     """
 
     def __init__(self, folder: Folder, policy: Policy, durability: str = "batch") -> None:
+        system.load()
         self.folder = folder
         self.policy = policy
         self.durability = durability
         one_by_one = durability == "batch" and not system.has_file_system_flush()
-        self.folders = Directories(
-            folder.fd, making=True, durable=durability == "file" or one_by_one
-        )
         self.flushes = durability == "file" or one_by_one
+        flush = folder.flush_folder if self.flushes else None
+        self.folders = Directories(folder.fd, making=True, flush=flush)
         self._hides = durability == "batch" and not one_by_one
         self._direct: list[Directory] = []
         self._reading: Reader = Reading(folder.fd)
@@ -239,19 +239,11 @@ class Staging:
 
     def flush(self, descriptor: int) -> None:
         """Make one file durable."""
-        try:
-            system.flush_descriptor(descriptor)
-        except OSError as error:
-            self.flush_failed(error)
-            raise
+        self.folder.flush(descriptor)
 
     def flush_folder(self, descriptor: int) -> None:
         """Make the names in a folder durable."""
-        try:
-            system.flush_folder(descriptor)
-        except OSError as error:
-            self.flush_failed(error)
-            raise
+        self.folder.flush_folder(descriptor)
 
     def flush_failed(self, error: OSError) -> FileError:
         """Note that the disk lost something; return what to say of what the flush was for."""
