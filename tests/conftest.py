@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import skips
 from nursery import Nursery
 
 from filexfer import Client, Server
@@ -37,6 +38,11 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, derandomize=True, database=None, print_blob=False
 )
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hold the skipped tests against the expected ones, where that is asked for."""
+    skips.watch(config)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data import Data, Maker, NoRoom, differences
+from machine import machine
 from processes import HOST, Failed, Service, free_port, measured
 from tool import find
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 LEVELS = ("none", "batch", "file")
+MEMORY = ("tmpfs", "ramfs")
 WORKLOADS = {"small": "many files of about 7 KB", "big": "one file"}
 
 
@@ -101,9 +103,25 @@ def table(name: str, data: Data, seconds: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
+def file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder lies in, where Linux tells it."""
+    found: dict[str, str] = {}
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                _, mounted, kind, *_ = line.split(" ")
+                found[mounted] = kind
+    except OSError:
+        return "an unknown file system"
+    place = folder.resolve()
+    name = next(found[each] for each in map(str, (place, *place.parents)) if each in found)
+    return f"{name}: in memory, where nothing is flushed" if name in MEMORY else name
+
+
 def main() -> int:
     """Measure, print the tables, and return the exit code."""
     options = _parser().parse_args()
+    print(", ".join((*machine().values(), file_system(options.dir))), flush=True)
     maker = Maker(options.big_mib, options.small_count, options.dir)
     try:
         with ExitStack() as stack:
@@ -140,11 +158,17 @@ def _parser() -> argparse.ArgumentParser:
         ("limit", 300, "seconds after which a run is stopped"),
     ):
         said = f"{text} (default: {default})"
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=said)
+        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=said)
     place = Path(tempfile.gettempdir())
     text = f"a folder on the disk to be measured (default: {place})"
     parser.add_argument("--dir", type=Path, default=place, help=text)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
 
 
 def _list_of(known: list[str], must: str) -> Callable[[str], list[str]]:
