@@ -159,6 +159,31 @@ def test_a_flush_that_fails_is_the_last(
 
 
 @tracing
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.case("F6")
+def test_what_is_there_already_is_no_success_if_the_disk_fails(
+    way: str, quick: Path, nursery: Nursery
+) -> None:
+    """Nothing is sent, and yet the command promises that all is durable."""
+    with Put(quick, quick / "served", nursery, durability="batch") as put:
+        assert not put.send().failed
+        if way == "up":
+            with (
+                traced(put.server.pid, "syncfs:error=EIO:when=1+"),
+                pytest.raises(RefusedError, match=r"failed to keep it .*Input/output error"),
+            ):
+                put.send()
+            return
+        how: dict[str, Any] = {"durability": "batch", "jobs": 1}
+        places = (put.server.port, ["tree"], quick / "got", quick / "log")
+        for injection, code in (("", 0), ("syncfs:error=EIO:when=1+", 1)):
+            client = nursery.get(*places, **how)
+            with traced(client.pid, injection or "syncfs:delay_exit=1"):
+                client.go()
+                assert client.wait() == code
+
+
+@tracing
 @pytest.mark.case("F6")
 def test_one_flush_that_fails_is_not_tried_again(quick: Path, nursery: Nursery) -> None:
     """The next one would succeed, and what was lost would be confirmed."""

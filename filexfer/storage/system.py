@@ -177,7 +177,8 @@ def check_alive(folder: int) -> None:
 
 def share_of_descriptors(most: int) -> int:
     """Return how many descriptors one use may hold, *most* unless the process has few."""
-    return min(most, max(4, os.sysconf("SC_OPEN_MAX") // 8))
+    limit = os.sysconf("SC_OPEN_MAX")
+    return most if limit < 0 else min(most, max(4, limit // 8))  # negative: there is no limit
 
 
 @cache
