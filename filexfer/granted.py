@@ -63,7 +63,7 @@ def make_folder(grant: Grant, name: str) -> None:
         return
     box = DropBox(grant.folder, "file", _NO_LIMITS)
     with box:
-        box.place(name)
+        box.make_parents(name)
 
 
 def remove(grant: Grant, name: str, *, recursive: bool) -> None:

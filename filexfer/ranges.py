@@ -89,6 +89,7 @@ class Ranges:
             if decision.choice is Choice.REFUSE:
                 raise FileError(decision.code, entry.name, decision.text)
             if decision.choice in (Choice.IDENTICAL, Choice.SKIP):
+                Publisher(staging, lambda *_: None, self._tick).settle_identical()
                 self._connection.send(ranged.Begun(result=_RESULTS[decision.choice]))
                 return
             assembly = Assembly(staging, entry)
@@ -116,6 +117,8 @@ class Ranges:
             pieces.take(self._connection, message.size, message.hash, write)
         except FileError as error:
             raise FileError(error.code, message.name, error.text) from None
+        for _, assembly in self._begun.values():
+            assembly.note_progress()
         self._connection.send(protocol.Ok())
 
     def finish(self, message: ranged.Finish) -> None:

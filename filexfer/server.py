@@ -155,7 +155,7 @@ class Server:
 
     def share(self, workers: int) -> None:
         """Before so many worker processes are made: count together with them from now on."""
-        self.folder.reservations.share()
+        self.folder.share()
         self._admission.share(workers)
 
     def after_fork(self, slot: int | None = None) -> None:

@@ -21,7 +21,7 @@ LAYERS = [
     "storage.contract storage.reservations storage.system",
     "errors notify schema transfers verdict",
     "activation address breakdown congestion landing logs private ranged rates report",
-    "storage.directories storage.policy storage.room transport units waiting",
+    "storage.directories storage.faults storage.policy storage.room transport units waiting",
     "certificate connect_string listening protocol sources storage.quotas storage.reading",
     "storage.staged",
     "budget codec intake later limits options storage.folder storage.publishing storage.stream",

@@ -156,7 +156,7 @@ def test_new_folders_are_flushed_where_that_is_asked_for(
     with Directories(root, making=True) as folders:
         folders.get("quick/quick")
     assert flushed == []
-    with Directories(root, making=True, durable=True) as folders:
+    with Directories(root, making=True, flush=system.flush_folder) as folders:
         inner = folders.get("a/b")
         above = folders.get("a")
         assert flushed == [os.fstat(root).st_ino, os.fstat(above.fd).st_ino]
@@ -173,6 +173,14 @@ def test_no_more_are_kept_open_than_agreed(root: int) -> None:
             folders.get(f"{number}")
             assert len(folders) <= directories.OPEN_MAX + 1
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_no_more_are_kept_open_that_were_made(root: int) -> None:
+    """A tree may have more folders than a process may have open."""
+    with Directories(root, making=True) as folders:
+        for number in range(5 * directories.OPEN_MAX):
+            folders.make(f"{number}", 0o755)
+            assert len(folders) <= directories.OPEN_MAX + 1
 
 
 def test_one_in_use_stays_open(root: int, top: Path) -> None:

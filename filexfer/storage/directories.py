@@ -23,9 +23,9 @@ from filexfer.storage import system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-OPEN_MAX = 64  # unused folders kept open
+OPEN_MAX = 64  # unused folders kept open, at most
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITING = 0o300  # what its owner needs to change what is in a folder
 _CLAIM_TRIES = 50
@@ -119,9 +119,11 @@ class Directory:
             except OSError:
                 pass  # the next sweep finds it
             lies_in.users -= 1
-        os.close(self.fd)
-        if self.hidden_fd >= 0:
-            os.close(self.hidden_fd)
+        for each in (self.fd, self.hidden_fd):
+            try:
+                os.close(each)
+            except OSError:
+                pass  # there is none, or the disk fails; nothing was written by it
 
     def claim(self) -> None:
         """Tell other processes that living temporary files are in here, until it is closed.
@@ -142,12 +144,12 @@ class Directory:
 
     def sweep(self) -> int:
         """Remove the temporary files that no living process has a claim on; return how many."""
-        left = [name for name in os.listdir(self.fd) if names.is_reserved(name)]
-        if not left:
-            return 0
         try:
+            left = [name for name in os.listdir(self.fd) if names.is_reserved(name)]
+            if not left:
+                return 0
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # somebody lives, or there are no locks
+        except OSError:  # somebody lives, or there are no locks, or the disk fails
             return 0
         removed = sum(self._remove_leftover(name) for name in left)
         if removed < len(left):
@@ -196,14 +198,17 @@ class Directories:
     Args:
         root: Descriptor of the root; stays the caller's.
         making: Whether folders that are missing are made.
-        durable: Whether a folder that was made is flushed at once.
+        flush: Is called with the descriptor of a folder in which another was made, if at all.
 
     """
 
-    def __init__(self, root: int, *, making: bool = False, durable: bool = False) -> None:
+    def __init__(
+        self, root: int, *, making: bool = False, flush: Callable[[int], object] | None = None
+    ) -> None:
         self._root = root
         self._making = making
-        self._durable = durable
+        self._flush = flush
+        self._open_max = system.share_of_descriptors(OPEN_MAX)
         self.opened = 0  # folders, so far
         self._open: OrderedDict[str, Directory] = OrderedDict()
 
@@ -230,12 +235,8 @@ class Directories:
         found = self._open.get(name)
         if found is not None:
             return found
-        if len(self._open) >= OPEN_MAX:
-            self._close_unused()
-        if name:
-            made = self._descend(name)
-        else:
-            made = Directory("", os.open(".", FLAGS, dir_fd=self._root), made=False)
+        self._make_room()
+        made = self._descend(name) if name else self._top()
         self._open[name] = made
         self.opened += 1
         return made
@@ -257,6 +258,7 @@ class Directories:
         above, part = locate(name)
         parent = self.get(above)
         parent.users += 1
+        self._make_room()
         try:
             return self._made_in(parent, name, part, mode, temporary)
         except OSError as error:
@@ -289,6 +291,12 @@ class Directories:
         self._open[name] = folder
         self.opened += 1
         return folder
+
+    def _top(self) -> Directory:
+        try:
+            return Directory("", os.open(".", FLAGS, dir_fd=self._root), made=False)
+        except OSError as error:
+            raise FileError.from_os(error, "") from error
 
     def _descend(self, name: str) -> Directory:
         above, part = locate(name)
@@ -328,11 +336,13 @@ class Directories:
             os.mkdir(part, mode, dir_fd=parent.fd)
         except FileExistsError:
             return False
-        if self._durable:
-            system.flush_descriptor(parent.fd)
+        if self._flush:
+            self._flush(parent.fd)
         return True
 
-    def _close_unused(self) -> None:
+    def _make_room(self) -> None:
+        if len(self._open) < self._open_max:
+            return
         for name in [name for name, folder in self._open.items() if not folder.users]:
             self._open.pop(name).close()
 

@@ -75,7 +75,7 @@ class DropBox(Limited):
         kind = FolderFinish if folder.made else _Untouched
         return kind(folder, entry, may_change_mode=False)
 
-    def place(self, name: str) -> None:
+    def make_parents(self, name: str) -> None:
         """Make the folder *name* and its missing parents.
 
         Raises:
