@@ -52,10 +52,10 @@ CLIENT: dict[str, str] = {  # B: a hostile client
     "B18": "a body of a byte now and then",
     "B20": "set-user bits, devices, and links that lead out",
     "B21": "times that no disk can keep, or that are none",
+    "B22": "the folder that is served holds the server's own key, tokens or configuration",
     "B23": "removing the root, or a full folder without saying so",
     "B24": "numbers by which a client would set the server's work",
     "B25": "any one request that takes a name and forgets to check it",
-    "B22": "the folder that is served holds the server's own key, tokens or configuration",
 }
 
 SERVER: dict[str, str] = {  # C: a hostile server
@@ -114,6 +114,22 @@ FILES: dict[str, str] = {  # D: attacks through the file system, and odd files
 }
 
 NETWORK: dict[str, str] = {  # E: faults of the network
+    "E1": "a reset at any byte: in a length, a header, a body, before a confirmation, inside it; both ways",
+    "E2": "the same with an orderly end, or with the end of one direction only",
+    "E3": "a black hole at the same bytes: nothing comes any more, and no end",
+    "E4": "the other side loses power: idle, while sending, and while its window is closed",
+    "E5": "packets get lost: 5 and 30 of a hundred, each way",
+    "E6": "every piece comes late",
+    "E7": "one bit flips on the way, in the clear and inside TLS",
+    "E8": "a line of a few thousand bytes per second, or a little more than the least rate",
+    "E9": "bytes that travel one by one",
+    "E10": "a download that nobody reads, or only in a trickle",
+    "E11": "the file is stored and the confirmation is lost",
+    "E12": "the server restarts in the middle of many files; a command is cut again and again",
+    "E13": "the server refuses while the client still sends; the write fails before the reason is read",
+    "E16": "the cable is out for a moment",
+    "E17": "what was said comes again: a frame with its body, or a piece of one",
+    "E18": "connections are ended from without, again and again, during 1,000 files",
 }
 
 DISK: dict[str, str] = {  # F: faults of the disk
@@ -143,9 +159,12 @@ CRASHES: dict[str, str] = {  # G: crashes and signals
     "G7": "the power is cut while a file is replaced",
     "G8": "the power is cut among groups of files",
     "G9": "two servers of one folder, one of which cleans up",
+    "G11": "SIGTERM under load, and a second one",
+    "G12": "Ctrl-C at the client, in the middle of a file and between files",
     "G13": "tokens and certificate are reloaded by SIGHUP while transfers are under way",
     "G16": "a kill while the server's first key is made",
     "G18": "one of several workers dies by a segmentation fault",
+    "G19": "the wall clock jumps by ten years, and to 1970, during transfers",
     "G20": "clients are killed again and again at random moments",
     "G21": "servers are killed again and again at random moments",
     "G22": "the service manager kills the server while it waits for transfers to finish",
@@ -171,9 +190,23 @@ EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has
 }
 
 RACES: dict[str, str] = {  # I: several at the same name
+    "I1": "many clients bring different bytes under one new name",
+    "I2": "many overwrite one name while many read it",
+    "I3": "uploads and removals of one name meet",
+    "I4": "an upload into a folder that others remove",
+    "I6": "a download while the file is overwritten",
+    "I7": "many clients bring the same bytes under one name",
+    "I8": "two servers of one folder",
+    "I10": "8 clients put, get and remove 3 names, and are cut at random",
+    "I12": "many clients fill, or make, the same new folders",
 }
 
 LOAD: dict[str, str] = {  # J: many, much, long
+    "J1": "1,000 clients at once with 1 MiB each, up and down (60 with 64 KiB by default)",
+    "J3": "100,000 small files over 8 connections (1,000 over 4 by default)",
+    "J4": "one file of 20 GiB with holes (5 GiB by default)",
+    "J7": "all clients begin at the same moment",
+    "J9": "500 clients that trickle beside 50 fast ones (60 beside 8 by default)",
 }
 
 TRUST: dict[str, str] = {  # K: TLS, tokens, rights

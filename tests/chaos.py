@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from conftest import SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
 UP, DOWN = 0, 1  # towards the server, towards the client
@@ -40,10 +40,12 @@ class Fault:
             ``drop``: the next *much* bytes are missing;
             ``single``: every byte travels alone; ``trickle``: and after *much* seconds;
             ``late``: every piece comes *much* seconds later;
-            ``slow``: so many bytes per second pass.
+            ``slow``: so many bytes per second pass;
+            ``call``: *act* is called.
         way: The direction.
         at: How many bytes pass before.
         much: How much of it.
+        act: What is called.
 
     """
 
@@ -51,6 +53,7 @@ class Fault:
     way: int
     at: int = 0
     much: float = 0
+    act: Callable[[], object] | None = None
 
 
 class Chaos:
@@ -90,6 +93,10 @@ class Chaos:
     def connections(self) -> int:
         """How many have come so far."""
         return len(self.passed)
+
+    def aim(self, port: int) -> None:
+        """Connect further clients to another port."""
+        self._target = (self._target[0], port)
 
     def plan(self, *faults: Fault, skip: int = 0) -> None:
         """Let this happen to the next connection, or to one after it."""
@@ -301,6 +308,8 @@ class _Way:
             yield from self._shaped(bytes(self._passed[max(0, at - int(fault.much)) : at]))
         elif fault.what == "drop":
             self._sent = min(len(self._passed), at + int(fault.much))
+        elif fault.what == "call" and fault.act:
+            fault.act()
         elif fault.what in ("single", "trickle"):
             self._single, self._pause = True, fault.much
         elif fault.what == "late":

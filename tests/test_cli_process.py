@@ -526,6 +526,7 @@ INTERRUPTS = [
 ]
 
 
+@pytest.mark.case("G12")
 @pytest.mark.parametrize(("number", "code", "message"), INTERRUPTS)
 def test_get_of_a_large_file_is_interrupted(
     number: int, code: int, message: str, tmp_path: Path
@@ -553,6 +554,7 @@ def test_get_of_a_large_file_is_interrupted(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.case("G12")
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(("number", "code", "message"), INTERRUPTS)
 def test_get_of_small_files_is_interrupted(
@@ -637,6 +639,7 @@ def test_get_to_a_stuck_pipe_is_interrupted(service: Service) -> None:
         assert process.wait(SECONDS) == 130
 
 
+@pytest.mark.case("G12")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
 )

@@ -514,6 +514,7 @@ def test_nothing_moves(pair: LinkPair) -> None:
         client.read(State.GREETING)
 
 
+@pytest.mark.case("E10")
 def test_nothing_is_taken(pair: LinkPair) -> None:
     """E10: ... and for writing to a side that never reads."""
     client, server = pair
@@ -581,6 +582,7 @@ def taken(peer: Raw, most: int) -> None:
     peer.sock.setblocking(True)
 
 
+@pytest.mark.case("E10")
 @pytest.mark.parametrize("talks", [False, True])
 def test_the_least_rate_of_what_is_sent(
     scripted: Callable[..., tuple[Raw, Connection]],
@@ -609,6 +611,7 @@ def test_the_least_rate_of_what_is_sent(
         assert 1030 <= clock.now < 1040
 
 
+@pytest.mark.case("E10")
 def test_it_does_not_matter_how_many_writes_are_taken_slowly(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -629,6 +632,7 @@ def test_it_does_not_matter_how_many_writes_are_taken_slowly(
     assert 1030 <= clock.now < 1040
 
 
+@pytest.mark.case("E8")
 def test_an_honest_slow_reader(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -645,6 +649,7 @@ def test_an_honest_slow_reader(
     assert clock.now > 1000 + 90 + connection_module.LEAST_SPAN * 4
 
 
+@pytest.mark.case("E8")
 def test_an_honest_slow_link(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -683,6 +688,7 @@ def test_patience(scripted: Callable[..., tuple[Raw, Connection]]) -> None:
 # The last words
 
 
+@pytest.mark.case("E13")
 @pytest.mark.parametrize(
     ("code", "cls"),
     [
@@ -718,6 +724,7 @@ def test_last_words(
     assert type(caught.value) is cls
 
 
+@pytest.mark.case("E13")
 def test_last_words_behind_many_others(
     scripted: Callable[..., tuple[Raw, Connection]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -747,6 +754,7 @@ def arrived(sock: socket.socket) -> int:
     return int.from_bytes(count, sys.byteorder)
 
 
+@pytest.mark.case("E1")
 def test_no_last_words(scripted: Callable[..., tuple[Raw, Connection]]) -> None:
     """E1: whose write fails without any reason learns that the connection was lost."""
     peer, connection = scripted()

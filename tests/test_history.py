@@ -163,7 +163,7 @@ class Actor:
 @pytest.mark.case("I10", "I3", "I8")
 @pytest.mark.parametrize(
     ("seed", "turns"),
-    [(1, 10), *(pytest.param(seed, 30, marks=pytest.mark.slow) for seed in range(2, 12))],
+    [(1, 10), *(pytest.param(seed, 30, marks=pytest.mark.slow) for seed in range(2, 32))],
 )
 def test_an_order_explains_what_clients_see(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, turns: int

@@ -9,16 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import ssl
 import struct
-import threading
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import oracles
 import pytest
-import trustme
-from conftest import SECONDS, Raw, framed, leftovers
+from conftest import Raw, framed, leftovers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_hostile_client import NO_HEADERS
@@ -42,13 +38,10 @@ from test_hostile_server import (
 )
 
 from filexfer import (
-    Client,
     ConnectionLost,
     FilexferError,
     IntegrityError,
-    Options,
     ProtocolError,
-    TrustError,
 )
 from filexfer.cli import ls
 from filexfer.entry import Entry
@@ -360,63 +353,3 @@ def test_nobody_is_sent_on_to_another_machine(into: Path, when: str) -> None:  #
         is_told(into, framed(words), when)
         with pytest.raises(BlockingIOError):
             other.accept()
-
-
-# TLS
-
-
-def context_of(authority: trustme.CA) -> ssl.SSLContext:
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", str(ip_address("127.0.0.1"))).configure_cert(made)
-    return made
-
-
-@pytest.mark.case("C24")
-@pytest.mark.parametrize("way", ["up", "down"])
-def test_another_certificate_on_the_second_connection(
-    into: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-    way: str,
-) -> None:
-    """In the middle of a command: it ends at once, and not a word of ours is read there."""
-    monkeypatch.setattr("filexfer.dial.FIRST_PAUSE", 0.0)
-    honest = trustme.CA()
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    honest.configure_trust(trusting)
-    heard: list[bytes] = []
-    connections = 0
-    (into / "mine").write_bytes(b"secret")
-
-    def serve() -> None:
-        nonlocal connections
-        for context in (context_of(honest), context_of(trustme.CA())):
-            sock, _ = listener.accept()
-            connections += 1
-            sock.settimeout(SECONDS)
-            try:
-                with context.wrap_socket(sock, server_side=True) as wrapped:
-                    peer = Raw(wrapped)
-                    if connections == 1:
-                        greet(peer)
-                        until(peer, "get" if way == "down" else "put", "file")
-                    else:
-                        heard.append(peer.read(1000))
-            except OSError:
-                sock.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(SECONDS)
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        client = Client(*listener.getsockname()[:2], timeout=SECONDS, tls=trusting)
-        call = client.get if way == "down" else client.put
-        words = (["a"], f"{into}/") if way == "down" else ([str(into / "mine")], "a")
-        with client, pytest.raises(TrustError, match="certificate"):
-            call(*words, Options(durability="none"))
-        thread.join(SECONDS)
-        listener.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert connections == 2
-    assert heard in ([], [b""])
-    assert os.listdir(into) == ["mine"]

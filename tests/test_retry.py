@@ -306,6 +306,7 @@ every_cut = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.case("E1", "E2")
 @every_cut
 def test_e1_e2_a_tree_arrives_over_connections_that_break(
     route: Route, pauses: Pauses, way: int, how: str, jobs: int
@@ -314,6 +315,7 @@ def test_e1_e2_a_tree_arrives_over_connections_that_break(
     cut_everywhere(route, way, how, jobs)
 
 
+@pytest.mark.case("E1", "E2")
 @pytest.mark.slow  # some four hundred transfers each
 @pytest.mark.timeout(300)
 @every_cut
@@ -342,6 +344,7 @@ def test_a_session_that_still_works_on_what_came_before_the_cut_does_no_harm(
         assert found == expected
 
 
+@pytest.mark.case("E1")
 @pytest.mark.parametrize("durability", ["batch", "file"])
 def test_e1_also_with_durable_files(
     serve: Serve, tmp_path: Path, pauses: Pauses, durability: str
@@ -498,6 +501,7 @@ def test_a_server_that_stays_away_is_given_up(route: Route, pauses: Pauses, retr
         check(report)
 
 
+@pytest.mark.case("E12")
 def test_e12_a_server_that_restarts_is_found_again(
     route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:

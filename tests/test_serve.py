@@ -283,6 +283,7 @@ def test_signal_at_once_after_the_start(number: int, workers: str, tmp_path: Pat
             assert process.wait(SECONDS) == 0
 
 
+@pytest.mark.case("G11")
 @BOTH_WAYS
 @SIGNALS
 def test_upload_under_way_finishes(number: int, workers: str, tmp_path: Path) -> None:
@@ -299,6 +300,7 @@ def test_upload_under_way_finishes(number: int, workers: str, tmp_path: Path) ->
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.case("G11")
 @BOTH_WAYS
 def test_download_under_way_finishes(workers: str, tmp_path: Path) -> None:
     """After a signal the download under way comes to its end too."""
@@ -316,6 +318,7 @@ def test_download_under_way_finishes(workers: str, tmp_path: Path) -> None:
         assert service.process.wait(SECONDS) == 0
 
 
+@pytest.mark.case("G11")
 @BOTH_WAYS
 @SIGNALS
 def test_second_signal_ends_at_once(number: int, workers: str, tmp_path: Path) -> None:
@@ -331,6 +334,7 @@ def test_second_signal_ends_at_once(number: int, workers: str, tmp_path: Path) -
     assert os.listdir(tmp_path / "in") == []
 
 
+@pytest.mark.case("G11")
 def test_request_after_the_signal_is_refused(tmp_path: Path) -> None:
     """A client that was served when the signal came, and wants more, is sent away."""
     with Service(tmp_path / "in", "--workers", "1") as service:

@@ -572,6 +572,7 @@ def one_put(folder: Folder, if_exists: str, data: bytes, mtime: int = TIME) -> s
         return put(begun, "name", data, mtime)
 
 
+@pytest.mark.case("I1")
 @pytest.mark.parametrize("repeat", range(3))
 def test_i1_of_many_that_want_a_new_name_one_gets_it(
     folder: Folder, top: Path, native: bool, repeat: int
@@ -581,6 +582,7 @@ def test_i1_of_many_that_want_a_new_name_one_gets_it(
     assert os.listdir(top) == ["name"]
 
 
+@pytest.mark.case("I7")
 def test_i7_of_many_that_bring_the_same_all_succeed(
     folder: Folder, top: Path, native: bool
 ) -> None:
@@ -589,6 +591,7 @@ def test_i7_of_many_that_bring_the_same_all_succeed(
     assert os.listdir(top) == ["name"]
 
 
+@pytest.mark.case("I2")
 def test_i2_overwriters_leave_one_whole_version(folder: Folder, top: Path, native: bool) -> None:
     there(top / "name", b"first")
     versions = {number: b"%d" % number * 5000 for number in range(THREADS)}

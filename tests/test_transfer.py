@@ -1274,6 +1274,7 @@ def two(serve: Serve) -> list[Served]:
     return [serve(allow=["overwrite"]), serve(allow=["overwrite"])]
 
 
+@pytest.mark.case("I1", "I8")
 @pytest.mark.parametrize("size", [1000, PLAIN_MAX + 1000], ids=["small", "large"])
 def test_i1_i8_of_many_that_want_a_new_name_one_gets_it(
     two: list[Served], tmp_path: Path, size: int
@@ -1289,6 +1290,7 @@ def test_i1_i8_of_many_that_want_a_new_name_one_gets_it(
     assert os.listdir(two[0].folder / "new") == ["name"]
 
 
+@pytest.mark.case("I7", "I8")
 def test_i7_of_many_that_bring_the_same_all_succeed(two: list[Served], tmp_path: Path) -> None:
     path = lay(tmp_path / "file", os.urandom(1000))
     reports = at_once(two, lambda client, _: client.put([path], "new/name"))
@@ -1297,6 +1299,7 @@ def test_i7_of_many_that_bring_the_same_all_succeed(two: list[Served], tmp_path:
     assert os.listdir(two[0].folder / "new") == ["name"]
 
 
+@pytest.mark.case("I12", "I8")
 @pytest.mark.parametrize("durability", ["none", "batch"])
 def test_i12_many_may_fill_the_same_new_folders(
     serve: Serve, tmp_path: Path, durability: str
@@ -1324,6 +1327,7 @@ def test_i12_many_may_fill_the_same_new_folders(
     assert found == expected
 
 
+@pytest.mark.case("I12")
 def test_i12_many_may_make_the_same_folders(two: list[Served]) -> None:
     def make(client: Client, number: int) -> Report:
         for name in range(5):
@@ -1334,6 +1338,7 @@ def test_i12_many_may_make_the_same_folders(two: list[Served]) -> None:
     assert len(os.listdir(two[0].folder / "a")) == 5
 
 
+@pytest.mark.case("I2", "I6", "I8")
 @pytest.mark.parametrize("size", [1000, PLAIN_MAX + 1000], ids=["small", "large"])
 def test_i2_i6_every_read_is_one_whole_version(
     two: list[Served], tmp_path: Path, size: int
@@ -1364,6 +1369,7 @@ def test_i2_i6_every_read_is_one_whole_version(
     assert (two[0].folder / "name").read_bytes() in whole
 
 
+@pytest.mark.case("I3", "I4")
 def test_i3_i4_uploads_and_removals_meet(serve: Serve, tmp_path: Path) -> None:
     """Each upload is stored or fails; nothing of it is left elsewhere."""
     served = serve(allow=["overwrite", "delete"])
