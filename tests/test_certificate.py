@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep the key in this test's folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     return tmp_path / "state" / "filexfer"
 
 

@@ -34,8 +34,6 @@ def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep keys, tokens and what is stored in this test's folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("FILEXFER_TOKEN", "FILEXFER_TOKEN_FILE", "STATE_DIRECTORY"):
-        monkeypatch.delenv(name, raising=False)
     (tmp_path / "a").write_text("a")
     return tmp_path
 
