@@ -133,10 +133,10 @@ class Tls:
 
     def receive_into(self, view: memoryview) -> int:
         """Fill *view* as far as bytes are there; 0 at the end, BLOCKED if none came yet."""
-        got = 0
-        while got < len(view):
+        got, size, read = 0, len(view), self._read
+        while got < size:
             try:
-                count = self._read(len(view) - got, view[got:])
+                count = read(size, view[got:])  # a record, of at most 16 KiB
                 if not count:  # the other side said goodbye
                     break
                 got += count

@@ -13,6 +13,7 @@ CLIENT: dict[str, str] = {  # B: a hostile client
 }
 
 SERVER: dict[str, str] = {  # C: a hostile server
+    "C24": "another certificate when the client comes again in the middle of a batch",
 }
 
 FILES: dict[str, str] = {  # D: attacks through the file system, and odd files
@@ -25,9 +26,11 @@ DISK: dict[str, str] = {  # F: faults of the disk
 }
 
 CRASHES: dict[str, str] = {  # G: crashes and signals
+    "G16": "a kill while the server's first key is made",
 }
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has
+    "H3": "a TLS handshake that stalls, or comes a byte at a time",
 }
 
 RACES: dict[str, str] = {  # I: several at the same name
@@ -37,6 +40,20 @@ LOAD: dict[str, str] = {  # J: many, much, long
 }
 
 TRUST: dict[str, str] = {  # K: TLS, tokens, rights
+    "K1": "somebody in between who answers in plain text",
+    "K2": "older versions of TLS",
+    "K3": "a server whose certificate has not the fingerprint that is expected",
+    "K4": "a server on another machine that is not known",
+    "K5": "a known server with another certificate",
+    "K6": "a certificate that has expired or is not valid yet, and a wrong clock",
+    "K8": "secrets in messages, logs, errors, representations and the list of processes",
+    "K10": "a TLS connection that is cut without a goodbye",
+    "K14": "a file with a key or a token that others may read, or that is another user's",
+    "K15": "one TLS connection used by two threads",
+    "K16": "plain text in the place of a TLS handshake, to a server that talks TLS",
+    "K19": "a server for all addresses without encryption or tokens",
+    "K20": "other ways to write an address that is not this machine's own",
+    "K22": "a client or server of another protocol over TLS",
 }
 
 HONESTY: dict[str, str] = {  # L: exit codes and output

@@ -38,6 +38,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def homes_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no test use the keys, tokens and stored servers of whoever runs it."""
+    folder = tmp_path_factory.mktemp("homes")
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
+    for name in ("FILEXFER_TOKEN", "FILEXFER_TOKEN_FILE", "STATE_DIRECTORY"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture
 def cleanup() -> Iterator[ExitStack]:
     """Close, in the reverse order, what the other fixtures open."""

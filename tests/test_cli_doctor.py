@@ -199,7 +199,7 @@ def test_a_server_without_rights_and_manners() -> None:
 @pytest.mark.parametrize(
     ("error", "mend"),
     [
-        (TrustError("it is another machine"), "add --insecure"),
+        (TrustError("it is another machine"), "filexfer login NAME"),
         (RefusedError("denied", "go away"), "ask whoever runs the server"),
     ],
 )

@@ -5,6 +5,7 @@ This module must not know where it is stored.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from filexfer import Trust, UsageError, private, stored
@@ -12,6 +13,7 @@ from filexfer.cli import options, output
 from filexfer.connect_string import SecretRemote, parse_connect_string
 from filexfer.errors import LocalError
 from filexfer.names import shown
+from filexfer.trust import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ def run(arguments: Namespace) -> int:
     if remote.path:
         raise UsageError("a server is stored without a path: leave out what is between / and #")
     if arguments.ca is not None:
-        remote.ca, remote.fingerprint = arguments.ca, ""
+        remote.ca = arguments.ca if arguments.ca == SYSTEM else os.path.abspath(arguments.ca)
+        remote.fingerprint = ""
     if not arguments.no_check:
         remote.rights = _rights(remote, arguments.timeout)
     stored.store(arguments.name, remote)

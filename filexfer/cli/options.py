@@ -56,8 +56,7 @@ def add_trust(parser: ArgumentParser) -> None:
     group.add_argument(
         "--ca",
         metavar="FILE",
-        help="talk only to a server that one of these authorities (PEM) vouches for, or, with "
-        "'system', one of those that this machine trusts",
+        help="know the server by these authorities (PEM); 'system': those of this machine",
     )
     group.add_argument(
         "--accept-new",

@@ -19,7 +19,7 @@ from filexfer.server import others_reach, raise_file_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
     from filexfer.certificate import Identity
     from filexfer.tokens import Store
@@ -66,18 +66,7 @@ def configure(parser: ArgumentParser) -> None:
         help="serve other machines without encryption: everybody who can reach the address "
         "has the rights given here",
     )
-    where.add_argument(
-        "--secure", action="store_true", help="talk TLS on this machine too (default: elsewhere)"
-    )
-    where.add_argument(
-        "--cert",
-        metavar="FILE",
-        help="show this certificate, PEM, with those of the authorities above it (default: one "
-        "of its own)",
-    )
-    where.add_argument(
-        "--key", metavar="FILE", help="the certificate's key, PEM (default: in the same file)"
-    )
+    _add_identity(where)
     rights = parser.add_argument_group("rights (by default: read, list, create)")
     rights.add_argument(
         "--tokens",
@@ -103,6 +92,21 @@ def configure(parser: ArgumentParser) -> None:
     options.add_shape(how, "all clients")
     options.add_durability(parser)
     options.add_verbosity(parser)
+
+
+def _add_identity(where: _ArgumentGroup) -> None:
+    where.add_argument(
+        "--secure", action="store_true", help="talk TLS on this machine too (default: elsewhere)"
+    )
+    where.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="show this certificate, PEM, with those of the authorities above it (default: one "
+        "of its own)",
+    )
+    where.add_argument(
+        "--key", metavar="FILE", help="the certificate's key, PEM (default: in the same file)"
+    )
 
 
 def run(arguments: Namespace) -> int:
