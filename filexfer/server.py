@@ -110,7 +110,9 @@ class Server:
             check_name(congestion)
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
+        self._access: Access = Anybody(self.folder, self.rights)
         try:
+            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
             is_safe = insecure or bool(tls and tokens)
             backlog = self.limits.backlog
             check_root(self.folder)
@@ -119,8 +121,8 @@ class Server:
             self._listener = listener or listen(host, port, is_safe=is_safe, backlog=backlog)
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
-            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
         except BaseException:
+            self._access.close()
             self._close_folder()
             raise
         self.folder.bounds.max_file_size = self.limits.max_file_size
