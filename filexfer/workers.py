@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from threading import Thread
 from time import monotonic
 
+from filexfer.loglimit import LogLimit
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +90,7 @@ def _serve_here(server: Server, handlers: dict[signal.Signals, Any], watch: int 
     finally:
         signal.set_wakeup_fd(-1)
     server.close()
+    LogLimit.finish()
     return 0
 
 
