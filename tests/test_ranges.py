@@ -19,8 +19,8 @@ from filexfer.errors import Code
 from filexfer.hashing import digest_of
 from filexfer.ranged import RANGE_MAX
 from filexfer.storage import reservations, staging
-from filexfer.storage.room import Bounds
 from filexfer.storage.assembly import Assembly
+from filexfer.storage.room import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
