@@ -45,6 +45,13 @@ class LogLimit(logging.Filter):
         """Limit what this process logs, and what its children will."""
         logging.getLogger("filexfer").addFilter(cls(lines))
 
+    @staticmethod
+    def finish() -> None:
+        """At the end of this process: say what it has left out."""
+        for each in logging.getLogger("filexfer").filters:
+            if isinstance(each, LogLimit):
+                each.tell()
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a line is to be logged."""
         if record.levelno >= logging.ERROR:

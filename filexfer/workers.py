@@ -19,6 +19,7 @@ from threading import Thread
 from time import monotonic
 
 from filexfer.hangup import Hangup
+from filexfer.loglimit import LogLimit
 from filexfer.names import shown
 from filexfer.notify import Notifier
 
@@ -128,6 +129,7 @@ def _serve_here(server: Server, handlers: dict[signal.Signals, Any], watch: int 
     finally:
         signal.set_wakeup_fd(-1)
     server.close()
+    LogLimit.finish()
     return 0
 
 

@@ -639,8 +639,8 @@ def test_time_grows_with_the_work(served: Served, raw: Callable[[Server], Raw], 
         return time.process_time() - began
 
     seconds(400)
-    few = min(seconds(n) for n in (1200, 1201, 1202))
-    many = min(seconds(n) for n in (4800, 4801))
+    few = min(seconds(n) for n in (401, 402, 403))
+    many = min(seconds(n) for n in (1600, 1601))
     assert many < 2.5 * 4 * few
 
 
@@ -677,6 +677,8 @@ def test_a_client_cannot_ask_for_more(served: Served, raw: Callable[[Server], Ra
     reply = peer.reply()
     assert reply
     assert reply["kind"] == "welcome"
+    while not served.server._sessions:  # it may answer before it is entered there
+        time.sleep(0.001)
     (session,) = served.server._sessions
     connection = session._connection
     assert connection.timeout == SECONDS

@@ -20,6 +20,7 @@ from filexfer.hashing import digest_of
 from filexfer.ranged import RANGE_MAX
 from filexfer.storage import reservations, staging
 from filexfer.storage.assembly import Assembly
+from filexfer.storage.room import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -348,6 +349,7 @@ def test_no_space_from_the_start(route: Route, monkeypatch: pytest.MonkeyPatch) 
     """What cannot fit is not begun."""
     monkeypatch.setattr(staging, "LARGE", 1)
     monkeypatch.setattr(reservations, "free_bytes", lambda _: len(OTHER))
+    monkeypatch.setattr(Bounds, "kept", lambda *_: 0)
     lay(route.source / "a", DATA * 2)
     lay(route.source / "b", OTHER)
     report = send(route, "a", "b")

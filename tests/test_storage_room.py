@@ -201,6 +201,7 @@ def test_a_server_with_bounds(
     peer.frame({"name": "plain", "size": 600_001, "md5": "0" * 32})
     peer.send(bytes(600_001))
     assert peer.reply()["code"] == "too_large"
+    peer = raw(served.server)
     peer.greet()
     peer.send(framed({"kind": "begin", "name": "pieces", "size": 600_001}))
     reply = peer.reply()
