@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SECONDS
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_cli_process import Service, fx, running
 from test_serve import free_port
@@ -114,6 +114,9 @@ def test_a_message_is_one_line(text: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=1000))
+@example("\\x1b")
+@example("\x1b\\")
+@example("\\\\u202e\u202e")
 def test_an_escaped_name_can_be_had_back(name: str) -> None:
     """Escapes are not mistaken for names that look like them."""
     expected = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")

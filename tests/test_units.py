@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ from test_cli_process import environment, fx, is_one_line
 from test_managed import Manager
 from test_serve import free_port
 
+from filexfer.cli import main
 from filexfer.server import GRACE_SECONDS
 
 if TYPE_CHECKING:
@@ -39,9 +42,19 @@ HARDENED = {
 }
 
 
+def service(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command, in this process: it is much asked for."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as error:
+        try:
+            code = main(["service", *map(str, words)])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess((), code, out.getvalue(), error.getvalue())
+
+
 def unit(*words: object) -> list[str]:
     """Return the lines of a service unit."""
-    run = fx("service", "--unit", *words)
+    run = service("--unit", *words)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     return run.stdout.splitlines()
@@ -61,7 +74,7 @@ def value(lines: list[str], name: str) -> str:
 )
 def test_systemd_takes_the_units(words: tuple[str, ...], tmp_path: Path) -> None:
     """Both are written, without a complaint of systemd, and what a service can do is little."""
-    run = fx("service", *words, "--output", tmp_path, "--name", "fx-test")
+    run = service(*words, "--output", tmp_path, "--name", "fx-test")
     assert run.returncode == 0, run.stderr
     paths = [str(tmp_path / name) for name in ("fx-test.service", "fx-test.socket")]
     assert run.stderr == "".join(f"wrote {path}\n" for path in paths)
@@ -154,7 +167,7 @@ def test_what_a_service_sees(words: tuple[str, ...], expected: list[str], missin
 )
 def test_what_makes_no_sense(words: tuple[str, ...], text: str, code: int) -> None:
     """It is refused in one line, before anything is written."""
-    run = fx("service", *words)
+    run = service(*words)
     assert run.returncode == code
     assert text in run.stderr
     assert is_one_line(run.stderr)
@@ -164,7 +177,7 @@ def test_what_makes_no_sense(words: tuple[str, ...], text: str, code: int) -> No
 def test_units_are_not_replaced(tmp_path: Path) -> None:
     """A unit that is there already, and may have been changed, is kept."""
     (tmp_path / "filexfer.socket").write_text("mine")
-    run = fx("service", "--output", tmp_path)
+    run = service("--output", tmp_path)
     assert run.returncode == 8
     assert f"{tmp_path}/filexfer.socket is there already; remove it first" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["filexfer.socket"]
@@ -179,7 +192,9 @@ def test_what_a_unit_starts(tmp_path: Path) -> None:
     port = free_port()
     lines = unit(folder, "--user", "you", "--port", port, "--serve=--workers 2")
     # systemd reads quotes and backslashes as a shell does here; the rest is its own.
-    words = shlex.split(value(lines, "ExecStart"))
+    command = value(lines, "ExecStart")
+    assert "in 100%% $$HOME " in command
+    words = shlex.split(command)
     words = [word.replace("%%", "%").replace("$$", "$") for word in words]
     manager = Manager(str(tmp_path / "notify"))
     with subprocess.Popen(
@@ -202,9 +217,9 @@ def test_what_a_unit_starts(tmp_path: Path) -> None:
 
 def test_the_socket() -> None:
     """The socket unit listens where the service would, written as systemd wants it."""
-    run = fx("service", "--socket", "--host", "localhost", "--port", "99")
+    run = service("--socket", "--host", "localhost", "--port", "99")
     assert value(run.stdout.splitlines(), "ListenStream") in ("127.0.0.1:99", "[::1]:99")
-    run = fx("service", "--host", "::", "--serve=--insecure")
+    run = service("--host", "::", "--serve=--insecure")
     assert "# filexfer.service\n[Unit]" in run.stdout
     assert "# filexfer.socket\n[Unit]" in run.stdout
     assert "ListenStream=[::]:17177\n" in run.stdout
