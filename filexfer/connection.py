@@ -130,7 +130,7 @@ class Connection:
                     if self._take_in() and self.on_input:
                         self.on_input()
         except ConnectionLost as error:
-            self._raise_last_words(error)
+            raise self._last_words(error) from None
 
     def keep_alive(self) -> None:
         """Tell the peer that this side is busy, if nothing was said for a while."""
@@ -227,7 +227,7 @@ class Connection:
                 if self._has_output:
                     self._push()
             except ConnectionLost as error:
-                self._raise_last_words(error)
+                raise self._last_words(error) from None
             if self._queued <= QUEUE_MAX and self._take_in():
                 if inside:
                     self._check_pace()
@@ -375,8 +375,8 @@ class Connection:
     def _drop(self) -> None:
         self._start = self._stop = 0
 
-    def _raise_last_words(self, error: ConnectionLost) -> None:
-        """Raise what the peer said before it went, or *error*."""
+    def _last_words(self, error: ConnectionLost) -> FilexferError:
+        """Return what the peer said before it went, or *error*; a cycle, if it were raised here."""
         self.deadline = monotonic() + DRAIN_SECONDS
         while self._has_room():
             try:
@@ -395,5 +395,5 @@ class Connection:
                 with contextlib.suppress(ProtocolError):  # a frame of another kind
                     message = codec.decode(header, protocol.State.CLOSED)
         if type(message) is protocol.Error:
-            raise said(message.code, message.text)
-        raise error from None
+            return said(message.code, message.text)
+        return error
