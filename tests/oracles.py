@@ -75,7 +75,8 @@ class Footprint:
     def is_as_before(self) -> None:
         """Check that there are no more of them."""
         now = self._now()
-        assert all(one <= other for one, other in zip(now, self._before, strict=True)), now
+        are_fewer = [one <= other for one, other in zip(now, self._before, strict=True)]
+        assert all(are_fewer), (now, self._before)
 
     @staticmethod
     def _now() -> tuple[int, int]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Serve = Callable[..., Served]
 
 SECONDS = float(os.environ.get("FILEXFER_RACE_SECONDS", "0.4"))
-LONG = float(os.environ.get("FILEXFER_RACE_SECONDS", "4"))
+LONG = float(os.environ.get("FILEXFER_RACE_SECONDS", "2"))
 BLOCK = 16
 LARGE = 64 << 10  # from here on files move in pieces, where they may
 SIZES = [1, 100, 4096, LARGE - 1, LARGE, 3 * LARGE + 5, PLAIN_MAX + 1, 3 * PLAIN_MAX]

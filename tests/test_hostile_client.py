@@ -103,14 +103,19 @@ def host(
     """Return a function that starts a server, which is checked at the end."""
     caplog.set_level(logging.INFO, "filexfer")
     hosts: list[Host] = []
+    footprints: list[oracles.Footprint] = []
 
     def start(**options: Any) -> Host:
         hosts.append(Host(serve(**options), raw, tmp_path))
+        footprints.append(oracles.Footprint())
         return hosts[-1]
 
     yield start
     for each in hosts:
         each.check()
+        each.settle()
+    if len(hosts) == 1:
+        footprints[0].is_as_before()
     oracles.log_is_clean([*caplog.get_records("call"), *caplog.records])  # and of this phase
 
 
@@ -717,6 +722,35 @@ def test_plain_replies_that_nobody_reads(it: Host) -> None:
     peer.frame({"kind": "end"})
     replies = peer.replies("never")
     assert [reply["name"] for reply in replies] == [str(index) for index in range(number)]
+
+
+def memory() -> int:
+    """Return the bytes of memory that this process has in use."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.case("A27")
+def test_replies_that_are_never_read(host: Callable[..., Host]) -> None:
+    """A27: who never reads is soon read no more, takes no memory, and is given up in the end."""
+    it = host(timeout=0.5)
+    peer = it.guest()
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    peer.frame({"kind": "put"})
+    many = file(".fx-" + "x" * 20, b"") * 1000
+    before = memory() if os.path.exists("/proc/self/statm") else 0
+    sent = 0
+    peer.sock.settimeout(0.3)
+    try:
+        while sent < 1 << 28:
+            sent += peer.sock.send(many)
+    except (TimeoutError, ConnectionError):
+        pass  # as it must be, before that many bytes
+    assert sent < 1 << 28
+    if before:
+        assert memory() - before < 16 << 20
+    it.settle()
+    assert it.names() == set()
 
 
 @pytest.mark.case("A28")

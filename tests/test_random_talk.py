@@ -109,7 +109,7 @@ def rich(host: Callable[..., Host], canary: Path) -> Host:  # noqa: F811
 
 FROM_CLIENT = [kind for kind in KINDS if kind not in ("welcome", "probe_down")]
 few = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-many = settings(few, max_examples=1000)
+many = settings(few, max_examples=300)
 
 
 @pytest.mark.case("A24", "A28", "B1", "B24", "B25")
@@ -155,7 +155,7 @@ def meet_client(home: Path, said: bytes, what: str) -> None:
             pass
 
     with hostile(act, act) as client:
-        client._door.timeout = 2.0
+        client._door.timeout = 0.3
         try:
             run(client, what, into, mine)
         except FilexferError as error:
@@ -191,7 +191,7 @@ def test_a_client_hears_anything(tmp_path: Path, canary: Path, what: str, said: 
 
 @pytest.mark.slow
 @pytest.mark.case("A24", "A28", "C1", "C7", "C21", "C25")
-@pytest.mark.parametrize("what", ["get", "put", "list", "get in pieces", "put in pieces"])
+@pytest.mark.parametrize("what", ["get", "put", "get in pieces", "put in pieces"])
 @many
 @given(talks(FROM_SERVER, 12))
 def test_a_client_hears_anything_for_long(

@@ -21,8 +21,9 @@ from filexfer import (
     ProtocolError,
     RefusedError,
     Report,
+    TimedOut,
 )
-from filexfer.errors import Code
+from filexfer.errors import Code, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,13 +104,13 @@ def busy(peer: Raw) -> None:
         pass  # it has gone
 
 
-def transfer(way: str, path: Path, answers: Answers) -> Report:
+def transfer(way: str, path: Path, answers: Answers, timeout: float = SECONDS) -> Report:
     """Move one file down or up, and return the report, or raise what was raised."""
     failure: FilexferError | None = None
     report = Report()
     with scripted(serving(answers), busy) as address:
         port = int(address.rstrip("/").rpartition(":")[2])
-        with Client("127.0.0.1", port, timeout=SECONDS) as client:
+        with Client("127.0.0.1", port, timeout=timeout) as client:
             try:
                 if way == "down":
                     client.get(["a"], path / "into" / "a", HOW, report)
@@ -302,3 +303,15 @@ def test_servers_that_go(tmp_path: Path, way: str, kind: str) -> None:
     if (kind in ("slice", "digest")) == (way == "down"):
         with pytest.raises(ConnectionLost):
             transfer(way, tmp_path, {**(FRESH if way == "up" else {}), kind: gone})
+
+
+@pytest.mark.case("C19")
+@pytest.mark.parametrize("kind", ["begin", "range", "finish", "slice"])
+def test_servers_that_stall(tmp_path: Path, kind: str) -> None:
+    """They are given up in time, wherever they fall silent, and nothing is left."""
+    way = "down" if kind == "slice" else "up"
+    answers: Answers = {**(FRESH if way == "up" else {}), kind: lambda _: b""}
+    with pytest.raises(TimedOut) as caught:
+        transfer(way, tmp_path, answers, 0.3)
+    assert caught.value.exit_code == ExitCode.NETWORK
+    assert not (tmp_path / "into" / "a").exists()
