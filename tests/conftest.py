@@ -11,12 +11,16 @@ import os
 import socket
 import stat
 import struct
+import tempfile
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+import skips
+from nursery import Nursery
 
 from filexfer import Client, Server
 from filexfer.connection import Connection
@@ -24,7 +28,6 @@ from filexfer.connection import Connection
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     Entries = dict[str, tuple[str, int, int, bytes | str | None]]
 
@@ -35,6 +38,11 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, derandomize=True, database=None, print_blob=False
 )
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hold the skipped tests against the expected ones, where that is asked for."""
+    skips.watch(config)
 
 
 @pytest.fixture
@@ -306,3 +314,24 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     before = tree_state(folder)
     yield folder
     assert tree_state(folder) == before
+
+
+# Processes to be harmed
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    """Return what forks servers and clients to be harmed."""
+    with Nursery() as made:
+        yield made
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in memory, if there is such a place: a kill does not ask for a disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="filexfer-test-", dir=memory) as path:
+        yield Path(path)
