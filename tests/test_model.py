@@ -356,5 +356,5 @@ def test_a_server_does_as_the_model_for_long() -> None:
     number = int(os.environ.get("FILEXFER_SEED") or time.time_ns() % 10**9)
     print(f"to repeat it: FILEXFER_SEED={number}")  # noqa: T201 - shown when it fails
     machine = seed(number)(Files)
-    bounds = settings(BOUNDS, max_examples=120, stateful_step_count=40, derandomize=False)
+    bounds = settings(BOUNDS, max_examples=60, stateful_step_count=40, derandomize=False)
     run_state_machine_as_test(machine, settings=bounds)

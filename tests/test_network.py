@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from chaos import DOWN, UP, Chaos, Fault, frames, marks
 from conftest import SECONDS, Raw, Served, leftovers, tree_state
+from test_cli_process import fx
 
 from filexfer import Client, FilexferError, NetworkError, Options, Report, connection, pieces
 from filexfer.errors import Code, TimedOut
@@ -557,3 +558,51 @@ def test_what_was_said_comes_again(patient_server: Callable[..., Route], is_up: 
                 outcome.report.skipped = 0  # a file that comes again is identical
                 route.check(to, outcome)
                 route.check_whole(to, route.send(to))
+
+
+# What the command says
+
+
+@pytest.mark.case("E1", "E3", "E7")
+@pytest.mark.parametrize(
+    ("what", "words", "code", "said"),
+    [
+        ("reset", ("--retries", "0"), 6, "filexfer: error: the connection was lost"),
+        ("finish", ("--retries", "0"), 6, "filexfer: error: "),
+        ("half", ("--retries", "0"), 6, "closed in the middle of a frame or body"),
+        ("hole", ("--timeout", "0.5", "--retries", "0"), 6, "nothing moved for 0.5 seconds"),
+        ("flip", (), 3, "filexfer: {name}: the bytes that came do not match their hash"),
+        ("reset", (), 0, "4 files, "),
+        ("half", (), 0, "4 files, "),
+    ],
+)
+def test_what_the_command_says(
+    route: Route, tmp_path: Path, what: str, words: tuple[str, ...], code: int, said: str
+) -> None:
+    """The exit code and the last words are true, and a second command does what was left."""
+    route.lay(SMALL)
+    record(route)
+    up, down = frames(tuple(map(bytes, route.chaos.passed[-1])))  # type: ignore[arg-type] # two
+    found = [each for each in (up, down)[route.way] if each.message["kind"] == "file"]
+    (frame,) = (each for each in found if str(each.message["name"]).endswith("d/b"))
+    middle = (frame.body + frame.stop) // 2
+    address = f"fx://127.0.0.1:{route.chaos.port}"
+    command: tuple[object, ...] = ("put", route.source / "tree", f"{address}/try000/")
+    name = "try000/tree/d/b"
+    if not route.is_up:
+        command = ("get", f"{address}/tree", f"{route.target}/try000/")
+        name = "tree/d/b"
+    route.chaos.plan(Fault(what, route.way, middle))
+    if words:
+        words = (*words, "--jobs", "1")
+    result = fx(*command, *words)
+    assert route.chaos.fired.is_set()
+    assert result.returncode == code, result.stderr
+    assert said.format(name=name) in result.stderr
+    if what != "hole":  # of which the server, with its longer time-out, knows nothing yet
+        route.wait()
+        assert leftovers(route.target) == []
+    route.chaos.plan()
+    again = fx(*command)
+    assert again.returncode == 0, again.stderr
+    assert tree_state(route.target / "try000") == tree_state(route.source)
