@@ -223,3 +223,15 @@ def test_a_server_that_keeps_space_free(
         report = client.put([tmp_path / "tree"])
     assert [(each.name, each.code) for each in report.failures] == [("tree/b", "no_space")]
     assert sorted(os.listdir(served.folder / "tree")) == ["a", "c"]
+
+
+def test_a_refused_file_takes_nothing_with_it(disk: Disk) -> None:
+    """In a folder that is not seen yet, where files have their own names at once, too."""
+    with disk.staging(max_file_size=10) as staging:
+        staging.durability, staging._hides = "batch", True
+        folder = staging.make_folder(Entry("d", FOLDER, 0, 0, 0o755))
+        staging.small(file("d/a"), b"first")
+        assert code_of(staging.small, file("d/a"), bytes(11)) == Code.TOO_LARGE
+        (hidden,) = os.listdir(disk.folder.path)
+        assert os.listdir(os.path.join(disk.folder.path, hidden)) == ["a"]
+        folder.discard()

@@ -128,10 +128,6 @@ class Staging:
         name = entry.name
         above, part = locate(name)
         folder = self.folders.known(above) or self._folder_of(name, above)
-        room = self.room
-        room.left -= len(data) + BLOCK
-        if room.left < 0:
-            room.look(folder.fd, name, len(data))
         if folder.direct:
             try:
                 return self._written(Staged(self, folder, part, part, entry), data)
@@ -142,6 +138,10 @@ class Staging:
 
     def _written(self, staged: Staged, data: bytes | memoryview) -> Staged:
         entry, name = staged.entry, staged.entry.name
+        room = self.room
+        room.left -= len(data) + BLOCK
+        if room.left < 0:
+            self._look(staged, len(data))
         try:
             fd = os.open(staged.temporary, _CREATE, entry.mode & 0o777, dir_fd=staged.folder.fd)
             try:
@@ -166,6 +166,16 @@ class Staging:
             staged.discard()
             raise FileError(Code.IO_ERROR, name, "its time is out of range") from None
         return staged
+
+    def _look(self, staged: Staged, size: int) -> None:
+        try:
+            self.room.look(staged.folder.fd, staged.entry.name, size)
+        except FileError:
+            if staged.temporary == staged.part:  # another file may have that name
+                staged.release()
+            else:
+                staged.discard()
+            raise
 
     def begin(self, entry: Entry) -> Draft:
         """Begin a file.
