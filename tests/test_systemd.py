@@ -130,7 +130,7 @@ def test_the_units_work(group: str, tmp_path: Path) -> None:
     (tmp_path / "boot").write_text(BOOT)
     script = 'echo $$ > "$0/cgroup.procs"; exec unshare -m -p -f -C -n -u -i --kill-child "$@"'
     units = os.path.join(os.path.dirname(SYSTEMD), "system")
-    inner = [tmp_path / "boot", tmp_path, units, SYSTEMD, sys.executable]
+    inner: list[str | Path] = [tmp_path / "boot", tmp_path, units, SYSTEMD, sys.executable]
     booted = subprocess.run(
         ["sh", "-c", script, group, "sh", *inner],
         stdin=subprocess.DEVNULL,
