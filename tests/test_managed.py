@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
@@ -292,9 +292,13 @@ def test_what_is_reloaded_holds_for_all(workers: str, manager: Manager, tmp_path
     """When a reload is reported it holds for new connections, and for workers that are new."""
     (tmp_path / "rights").write_text("read list create")
     command = [sys.executable, "-c", RELOADING, str(tmp_path), str(tmp_path / "rights"), workers]
-    with subprocess.Popen(
-        command, env=environment(NOTIFY_SOCKET=manager.place), stderr=subprocess.PIPE
-    ) as process:
+    with (
+        subprocess.Popen(
+            command, env=environment(NOTIFY_SOCKET=manager.place), stderr=subprocess.PIPE
+        ) as process,
+        ExitStack() as cleanup,
+    ):
+        cleanup.callback(process.kill)  # harmless when it has ended
         assert process.stderr
         port = int(process.stderr.readline())
 
