@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import SECONDS, Raw, Served, framed
-from test_cli_process import Service, fx, is_one_line, running
+from test_cli_process import Service, environment, fx, is_one_line, running
+from test_managed import Manager
 from test_ranges import DATA, digest, small
-from test_workers import workers_of
 
 from filexfer import FileError, Options, transfers
 from filexfer.access import RIGHTS, Anybody, Grant
@@ -249,17 +249,19 @@ def test_a_log_of_its_own(tmp_path: Path) -> None:
     """With ``--access-log`` transfers go there alone, and SIGHUP opens it anew in all workers."""
     (tmp_path / "file").write_text("x")
     log = tmp_path / "log"
-    with Service(tmp_path / "in", "--workers", "2", "--access-log", str(log), "-v") as service:
-        workers_of(service, 2)
+    manager = Manager(str(tmp_path / "notify"))
+    words = ("--workers", "2", "--access-log", str(log), "-v")
+    with Service(tmp_path / "in", *words, env=environment(NOTIFY_SOCKET=manager.place)) as service:
+        assert "READY" in manager.told()
         assert fx("put", tmp_path / "file", f"{service.address}1").returncode == 0
         assert re.search(r" put 1 files, 1 bytes", service.line())
         log.rename(tmp_path / "old")
         service.process.send_signal(signal.SIGHUP)
-        assert service.line().endswith(" INFO reloaded")
-        while not log.exists():
-            assert service.process.poll() is None
+        assert "RELOADING" in manager.told()
+        assert "READY" in manager.told()
         assert fx("put", tmp_path / "file", f"{service.address}2").returncode == 0
         assert service.end() == 0
+    manager.close()
     assert [line.split('"')[1] for line in (tmp_path / "old").read_text().splitlines()] == ["1"]
     assert [line.split('"')[1] for line in log.read_text().splitlines()] == ["2"]
     assert os.stat(log).st_mode & 0o007 == 0

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import TYPE_CHECKING
 
@@ -292,9 +292,13 @@ def test_what_is_reloaded_holds_for_all(workers: str, manager: Manager, tmp_path
     """When a reload is reported it holds for new connections, and for workers that are new."""
     (tmp_path / "rights").write_text("read list create")
     command = [sys.executable, "-c", RELOADING, str(tmp_path), str(tmp_path / "rights"), workers]
-    with subprocess.Popen(
-        command, env=environment(NOTIFY_SOCKET=manager.place), stderr=subprocess.PIPE
-    ) as process:
+    with (
+        subprocess.Popen(
+            command, env=environment(NOTIFY_SOCKET=manager.place), stderr=subprocess.PIPE
+        ) as process,
+        ExitStack() as cleanup,
+    ):
+        cleanup.callback(process.kill)  # harmless when it has ended
         assert process.stderr
         port = int(process.stderr.readline())
 
@@ -331,16 +335,18 @@ def test_what_is_reloaded_holds_for_all(workers: str, manager: Manager, tmp_path
         assert process.wait(SECONDS) == 0
 
 
-def test_closing_the_terminal_ends_the_server(tmp_path: Path) -> None:
-    """A server in a terminal ends when that goes away, and does not stay behind unseen."""
+@pytest.mark.parametrize("nohup", [False, True])
+def test_closing_the_terminal_ends_the_server(nohup: bool, tmp_path: Path) -> None:
+    """A server in a terminal ends when that goes away, unless it was told to stay behind."""
     ours, theirs = pty.openpty()
     script = (
-        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        f"if {nohup}: signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "os.execv(sys.executable, [sys.executable, '-m', 'filexfer', *sys.argv[1:]])"
     )
     command = [sys.executable, "-c", script, "serve", str(tmp_path), "--port", "0"]
     with subprocess.Popen(
-        [*command, "--workers", "2"],
+        [*command, "--workers", "2", "-v"],
         env=environment(),
         stdin=theirs,
         stderr=subprocess.PIPE,
@@ -353,6 +359,9 @@ def test_closing_the_terminal_ends_the_server(tmp_path: Path) -> None:
             port = re.search(rb"127\.0\.0\.1:(\d+)", lines[1])
             assert port
             os.close(ours)
+            if nohup:
+                assert process.stderr.readline().endswith(b" INFO reloaded\n")
+                process.terminate()
             assert process.wait(SECONDS) == 0
             wait_gone(int(port[1]))
         finally:
