@@ -29,9 +29,9 @@ def measure(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_table_is_printed_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_table_is_printed_and_nothing_is_left(quick: Path) -> None:
     """Each level has its figures, and the ratio to none with one flush at the end."""
-    done = measure("--rounds", 1, "--big-mib", 2, "--small-count", 20, "--dir", tmp_path)
+    done = measure("--rounds", 1, "--big-mib", 2, "--small-count", 20, "--dir", quick)
     assert done.returncode == 0, done.stderr
     for name in ("small: 20 files", "big: 1 files"):
         assert name in done.stdout
@@ -39,7 +39,7 @@ def test_a_table_is_printed_and_nothing_is_left(tmp_path: Path) -> None:
         r"^  (none and sync|batch|file)(?: +\d+\.\d\d){4}$", done.stdout, re.MULTILINE
     )
     assert rows == ["none and sync", "batch", "file"] * 2
-    assert list(tmp_path.iterdir()) == []
+    assert list(quick.iterdir()) == []
 
 
 @pytest.mark.parametrize(
