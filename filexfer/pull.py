@@ -208,6 +208,8 @@ class _Leader:
                     begun[number + 1] = self._begin(number + 1)
                 if assembly:
                     self._finish(number, assembly)
+            self._publisher.finish()
+            self._publisher.settle_identical()
         finally:
             for assembly in begun.values():
                 if assembly:

@@ -87,6 +87,7 @@ class Ranges:
             if decision.choice is Choice.REFUSE:
                 raise FileError(decision.code, entry.name, decision.text)
             if decision.choice in (Choice.IDENTICAL, Choice.SKIP):
+                Publisher(staging, lambda *_: None, self._tick).settle_identical()
                 self._connection.send(ranged.Begun(result=_RESULTS[decision.choice]))
                 return
             assembly = Assembly(staging, entry)

@@ -117,6 +117,7 @@ class Receiver:
         self._tell()
         self._connection.flush()
         self._publish_the_rest()
+        self._publisher.settle_identical()
         self._tell()
         self._connection.may_say_alive = False
         self._connection.send(protocol.End())

@@ -16,6 +16,7 @@ from filexfer.errors import (
     FileError,
     FilexferError,
     IntegrityError,
+    LocalError,
     ProtocolError,
     RefusedError,
     TimedOut,
@@ -192,12 +193,16 @@ class Session:
             error = FileError(Code.DENIED, "", f"this server does not let you {_DEEDS[right]}")
             self._refuse(error)
             return
+        if right == CREATE and not isinstance(message, protocol.ProbeUp):
+            self._folder.fault.check()
         try:
             carry_out(message)
         except FileError as error:
             if is_exchange:
                 raise RefusedError(error.code, str(error)) from None
             self._refuse(error)
+        except LocalError as error:
+            raise RefusedError(Code.IO_ERROR, str(error)) from None
 
     def _refuse(self, error: FileError) -> None:
         self._connection.send(protocol.Error(code=error.code, text=str(error), fatal=False))

@@ -237,10 +237,15 @@ class TimedStaging(Staging):
         super().__init__(folder, policy, durability)
         self._reading = TimedReader(stats, self._reading, new)
         self._flush = _timed(stats, FLUSHING, super().flush)
+        self._flush_folder = _timed(stats, FLUSHING, super().flush_folder)
 
     def flush(self, descriptor: int) -> None:
-        """Make one file or folder durable."""
+        """Make one file durable."""
         self._flush(descriptor)
+
+    def flush_folder(self, descriptor: int) -> None:
+        """Make the names in a folder durable."""
+        self._flush_folder(descriptor)
 
 
 class TimedTarget:
@@ -258,6 +263,17 @@ class TimedTarget:
         self.link = _timed(stats, WRITING, target.link)
         self.make_folder = _timed(stats, WRITING, target.make_folder)
         self.seal = target.seal
+        self.flush_failed = target.flush_failed
+        self.place = target.place
+
+    @property
+    def found_identical(self) -> bool:
+        """Whether what was there counts as done, and may not be durable yet."""
+        return self._target.found_identical
+
+    @found_identical.setter
+    def found_identical(self, value: bool) -> None:
+        self._target.found_identical = value
 
     @property
     def folders_opened(self) -> int:

@@ -50,7 +50,7 @@ def serve(server: Server, workers: int) -> int:
     hold_signals()
     if workers == 1:
         return _serve_alone(server)
-    server.folder.reservations.share()
+    server.folder.share()
     return _Parent(server, workers).run()
 
 

@@ -22,9 +22,33 @@ NETWORK: dict[str, str] = {  # E: faults of the network
 }
 
 DISK: dict[str, str] = {  # F: faults of the disk
+    "F1": "no space left: at making, writing, publishing",
+    "F2": "a file fails half-way for want of space, and its room is needed",
+    "F3": "the disk quota is used up",
+    "F4": "a limit of the process on the size of files",
+    "F5": "no room for more names",
+    "F6": "the disk fails at writing, flushing, publishing, or in the folder",
+    "F7": "a write takes less than it is given, or is interrupted",
+    "F8": "no descriptor is left, at accepting and at opening",
+    "F11": "the disk cannot read a file that is being sent",
+    "F13": "the client's disk is full, or that of its output",
+    "F15": "the file system becomes read-only in the middle",
+    "F17": "closing a file fails",
+    "F18": "a temporary file cannot be removed",
 }
 
 CRASHES: dict[str, str] = {  # G: crashes and signals
+    "G1": "the server is killed, at any system call",
+    "G2": "the client is killed, at any system call",
+    "G3": "the power is cut, at any step",
+    "G4": "the tests themselves: contents that are never flushed",
+    "G5": "the tests themselves: names that are never flushed",
+    "G6": "the power is cut when new folders in new folders were confirmed",
+    "G7": "the power is cut while a file is replaced",
+    "G8": "the power is cut among groups of files",
+    "G9": "two servers of one folder, one of which cleans up",
+    "G20": "clients are killed again and again at random moments",
+    "G21": "servers are killed again and again at random moments",
 }
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has

@@ -22,7 +22,7 @@ LAYERS = [
     "errors schema",
     "ranged",
     "address congestion protocol rates transport waiting landing report",
-    "storage.policy storage.directories",
+    "storage.policy storage.directories storage.faults",
     "budget codec options sources storage.reading storage.staged",
     "connection",
     "paced",

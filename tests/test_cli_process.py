@@ -353,6 +353,7 @@ full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /
 
 
 @full
+@pytest.mark.case("F13")
 def test_output_to_a_full_disk(tmp_path: Path, service: Service) -> None:
     """Output that cannot be written is a failure of the local disk, said in one line."""
     (service.folder / "full").write_text("data")

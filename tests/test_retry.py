@@ -546,6 +546,7 @@ class Process:
 
 
 @pytest.mark.parametrize("durability", ["none", "batch"])
+@pytest.mark.case("G1")
 def test_g1_a_server_that_is_killed_leaves_nothing_behind(tmp_path: Path, durability: str) -> None:
     """Its successor stores what was missing, and sweeps where it writes."""
     lay_tree(tmp_path / "tree")
@@ -590,6 +591,7 @@ with Client("127.0.0.1", int(sys.argv[1])) as client:
 
 
 @pytest.mark.parametrize("durability", ["none", "batch"])
+@pytest.mark.case("G2")
 def test_g2_a_client_that_is_killed_leaves_nothing_behind(
     served: Served, tmp_path: Path, durability: str
 ) -> None:

@@ -155,7 +155,7 @@ def test_new_folders_are_flushed_where_that_is_asked_for(
     with Directories(root, making=True) as folders:
         folders.get("quick/quick")
     assert flushed == []
-    with Directories(root, making=True, durable=True) as folders:
+    with Directories(root, making=True, flush=system.flush_folder) as folders:
         inner = folders.get("a/b")
         above = folders.get("a")
         assert flushed == [os.fstat(root).st_ino, os.fstat(above.fd).st_ino]

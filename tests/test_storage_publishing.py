@@ -13,7 +13,7 @@ import pytest
 from conftest import SECONDS, leftovers
 
 from filexfer.entry import FOLDER, Entry
-from filexfer.errors import Code
+from filexfer.errors import Code, LocalError
 from filexfer.storage import publishing, system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Policy
@@ -259,6 +259,51 @@ def test_only_a_folder_to_be_finished_leaves_nothing_unsettled(
         *("flush 1", "flush 2", "settle d"),
     ]
     assert visible(top) == ["d"]
+
+
+def found(group: Group, name: str) -> Choice:
+    """Ask about a file that is there."""
+    return group.staging.judge(entry_of_file(name, 4, TIME, 0o644), lambda: None).choice
+
+
+def test_what_was_found_to_be_there_is_flushed_at_the_end(
+    group: Group, disk: Disk, top: Path
+) -> None:
+    """A process that was killed may have left it before it was durable; one flush serves all."""
+    for name in ("old", "older"):
+        (top / name).write_bytes(b"data")
+        os.utime(top / name, ns=(TIME, TIME))
+        assert found(group, name) is Choice.IDENTICAL
+    group.publisher.finish()
+    assert disk.flushes == 0
+    group.publisher.settle_identical()
+    assert disk.steps == ["flush 1"]
+    group.publisher.settle_identical()
+    assert disk.flushes == 1
+
+
+def test_what_was_found_before_a_group_is_flushed_with_it(
+    group: Group, disk: Disk, top: Path
+) -> None:
+    group.add("a")
+    group.publisher.finish()
+    assert found(group, "a") is Choice.IDENTICAL
+    group.add("b")
+    group.publisher.finish()
+    flushes = disk.flushes
+    group.publisher.settle_identical()
+    assert disk.flushes == flushes
+
+
+def test_a_flush_of_what_was_found_that_fails_ends_the_command(
+    group: Group, disk: Disk, top: Path
+) -> None:
+    (top / "old").write_bytes(b"data")
+    os.utime(top / "old", ns=(TIME, TIME))
+    found(group, "old")
+    disk.fails_at = 1
+    with pytest.raises(LocalError, match=os.strerror(errno.EIO)):
+        group.publisher.settle_identical()
 
 
 # What closes a group
@@ -537,4 +582,6 @@ def test_with_the_real_disk_all_appears(top: Path, cleanup: ExitStack, durabilit
     group.publisher.finish()
     assert visible(top) == ["a", "d"]
     assert [result.choice for result in group.settled.values()] == [Choice.TAKE] * 2
+    assert found(group, "a") is Choice.IDENTICAL
+    group.publisher.settle_identical()
     assert leftovers(top) == []

@@ -762,6 +762,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.case("F1", "F2", "F13")
 def test_f1_a_full_disk_fails_the_files_that_do_not_fit(
     serve: Serve, tmp_path: Path, tiny_disk: Path, way: str
 ) -> None:
@@ -791,6 +792,7 @@ def test_f1_a_full_disk_fails_the_files_that_do_not_fit(
     assert (again.files, again.skipped) == (report.failed, report.files)
 
 
+@pytest.mark.case("F5")
 def test_f5_a_disk_without_room_for_more_names(
     serve: Serve, tmp_path: Path, tiny_disk: Path
 ) -> None:
@@ -805,6 +807,7 @@ def test_f5_a_disk_without_room_for_more_names(
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.case("F6")
 def test_f6_a_disk_that_cannot_make_files_durable_fails_them(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -828,6 +831,14 @@ def test_f6_a_disk_that_cannot_make_files_durable_fails_them(
     told = {error.name: error.code for error in report.failures if error.code == Code.IO_ERROR}
     assert set(told) >= {f"tree/{name}" for name in names}
     assert {entry[0] for entry in tree_state(route.target).values()} <= {"folder"}
+    if way == "up":  # a server does not trust that disk any more
+        with pytest.raises(RefusedError, match="nothing is stored until the server is started"):
+            route.send("tree")
+        with pytest.raises(RefusedError, match=r"the disk failed.*Input/output error"):
+            route.client.make_folder("new")
+        assert route.client.stat("") is not None
+        assert route.client.get([""], tmp_path / "got", Options(durability="none")).failed == 0
+        route.client = serve(durability="batch").client()
     assert route.send("tree", durability="batch").files == 3
     assert tree_state(route.target) == tree_state(route.source)
 
@@ -843,6 +854,7 @@ with Client("127.0.0.1", int(sys.argv[1])) as client:
 """
 
 
+@pytest.mark.case("F4")
 def test_f4_a_limit_of_the_process_fails_the_files_beyond_it(
     served: Served, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ class Target(Protocol):
 
     durability: str
     policy: Policy
+    found_identical: bool  # what was there counts as done, and may not be durable yet
 
     @property
     def folders_opened(self) -> int:
@@ -158,3 +159,9 @@ class Target(Protocol):
 
     def seal(self) -> None:
         """Note that a group is closed: what comes now must not appear together with it."""
+
+    def flush_failed(self, error: OSError) -> FileError:
+        """Note that the disk lost something; return what to say of what the flush was for."""
+
+    def place(self) -> tuple[object, int] | None:
+        """Return the folder of it all, kept open, and its descriptor."""

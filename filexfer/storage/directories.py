@@ -19,6 +19,10 @@ from filexfer import names
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 OPEN_MAX = 64  # unused folders kept open
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CLAIM_TRIES = 50
@@ -110,9 +114,11 @@ class Directory:
             except OSError:
                 pass  # the next sweep finds it
             lies_in.users -= 1
-        os.close(self.fd)
-        if self.hidden_fd >= 0:
-            os.close(self.hidden_fd)
+        for each in (self.fd, self.hidden_fd):
+            try:
+                os.close(each)
+            except OSError:
+                pass  # there is none, or the disk fails; nothing was written by it
 
     def claim(self) -> None:
         """Tell other processes that living temporary files are in here, until it is closed.
@@ -133,12 +139,12 @@ class Directory:
 
     def sweep(self) -> int:
         """Remove the temporary files that no living process has a claim on; return how many."""
-        left = [name for name in os.listdir(self.fd) if names.is_reserved(name)]
-        if not left:
-            return 0
         try:
+            left = [name for name in os.listdir(self.fd) if names.is_reserved(name)]
+            if not left:
+                return 0
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # somebody lives, or there are no locks
+        except OSError:  # somebody lives, or there are no locks, or the disk fails
             return 0
         removed = sum(self._remove_leftover(name) for name in left)
         fcntl.flock(self.fd, fcntl.LOCK_SH if self.claimed else fcntl.LOCK_UN)
@@ -163,14 +169,16 @@ class Directories:
     Args:
         root: Descriptor of the root; stays the caller's.
         making: Whether folders that are missing are made.
-        durable: Whether a folder that was made is flushed at once.
+        flush: Is called with the descriptor of a folder in which another was made, if at all.
 
     """
 
-    def __init__(self, root: int, *, making: bool = False, durable: bool = False) -> None:
+    def __init__(
+        self, root: int, *, making: bool = False, flush: Callable[[int], object] | None = None
+    ) -> None:
         self._root = root
         self._making = making
-        self._durable = durable
+        self._flush = flush
         self.opened = 0  # folders, so far
         self._open: OrderedDict[str, Directory] = OrderedDict()
 
@@ -199,10 +207,7 @@ class Directories:
             return found
         if len(self._open) >= OPEN_MAX:
             self._close_unused()
-        if name:
-            made = self._descend(name)
-        else:
-            made = Directory("", os.open(".", FLAGS, dir_fd=self._root), made=False)
+        made = self._descend(name) if name else self._top()
         self._open[name] = made
         self.opened += 1
         return made
@@ -257,6 +262,12 @@ class Directories:
         self.opened += 1
         return folder
 
+    def _top(self) -> Directory:
+        try:
+            return Directory("", os.open(".", FLAGS, dir_fd=self._root), made=False)
+        except OSError as error:
+            raise FileError.from_os(error, "") from error
+
     def _descend(self, name: str) -> Directory:
         above, part = locate(name)
         parent = self.get(above)
@@ -295,8 +306,8 @@ class Directories:
             os.mkdir(part, mode, dir_fd=parent.fd)
         except FileExistsError:
             return False
-        if self._durable:
-            system.flush_descriptor(parent.fd)
+        if self._flush:
+            self._flush(parent.fd)
         return True
 
     def _close_unused(self) -> None:

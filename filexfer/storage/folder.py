@@ -11,7 +11,9 @@ from _thread import allocate_lock  # the whole of threading takes 0.7 ms to load
 from filexfer import names
 from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError, LocalError
+from filexfer.storage import system
 from filexfer.storage.directories import Directories, remove
+from filexfer.storage.faults import Fault
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations
 
@@ -44,6 +46,7 @@ class Folder:
             reason = error.strerror if isinstance(error, OSError) else error
             raise LocalError(f"cannot use the folder {names.shown(self.path)}: {reason}") from error
         self.reservations = Reservations()
+        self.fault = Fault()
         self._swept: set[tuple[int, int]] = set()
         self._lock = allocate_lock()  # guards _swept
 
@@ -58,6 +61,11 @@ class Folder:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def share(self) -> None:
+        """Before worker processes are made: let them count space and note faults together."""
+        self.reservations.share()
+        self.fault.share()
 
     def reading(self) -> Reading:
         """Return access for one exchange that sends."""
@@ -112,7 +120,7 @@ class Folder:
 
         """
         names_checked(name)
-        with Directories(self.fd, making=True, durable=True) as folders:
+        with Directories(self.fd, making=True, flush=self.flush_folder) as folders:
             folders.get(name)
 
     def remove(self, name: str, *, recursive: bool = False) -> None:
@@ -133,6 +141,31 @@ class Folder:
                 raise FileError.from_os(error, name) from error
             except RecursionError:
                 raise FileError(Code.IO_ERROR, name, "nests too deep to be removed") from None
+
+    def flush(self, fd: int) -> None:
+        """Make one file durable.
+
+        Raises:
+            OSError: if the disk failed, which is noted.
+
+        """
+        self._flush(system.flush_descriptor, fd)
+
+    def flush_folder(self, fd: int) -> None:
+        """Make the names in one folder durable.
+
+        Raises:
+            OSError: if the disk failed, which is noted.
+
+        """
+        self._flush(system.flush_folder, fd)
+
+    def _flush(self, flush: Callable[[int], object], fd: int) -> None:
+        try:
+            flush(fd)
+        except OSError as error:
+            self.fault.note(error)
+            raise
 
     def is_first_visit(self, fd: int) -> bool:
         """Tell whether the folder open as *fd* was not asked about before by this process."""

@@ -29,13 +29,13 @@ import threading
 from itertools import chain
 from time import monotonic
 
-from filexfer.errors import FileError
+from filexfer.errors import FileError, LocalError
 from filexfer.storage import system
 from filexfer.storage.staged import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from filexfer.storage.contract import Item, Target
 
@@ -129,6 +129,7 @@ class Publisher:
         due = self._gathering and (close_group or monotonic() >= self._began + GROUP_SECONDS)
         if not self._flush and (due or (self._named and close_group)):
             self._staging.seal()
+            self._staging.found_identical = False  # the flush is for them too
             self._flushing, self._gathering = self._gathering, []
             self._flush = _Flush([*self._flushing, *(item for item, _ in self._named)])
 
@@ -142,13 +143,33 @@ class Publisher:
         while not self.is_idle:
             self.advance(close_group=True, wait=True)
 
+    def settle_identical(self) -> None:
+        """When all is settled: make durable what was found to be there, if it may not be.
+
+        Where a file system cannot be flushed as a whole, it is left as it is.
+
+        Raises:
+            LocalError: if the disk fails.
+
+        """
+        staging = self._staging
+        may_flush = staging.durability != "none" and system.has_file_system_flush()
+        if not staging.found_identical or not may_flush or self._broken:
+            return
+        staging.found_identical = False
+        flush = self._flush = _Flush([staging])
+        self.wait_for_flush()
+        self._flush = None
+        if error := flush.join():
+            raise LocalError(staging.flush_failed(error).text)
+
     def _after_flush(self, flush: _Flush) -> None:
         error = flush.join()
         self._flush = None
         named, self._named = self._named, []  # their folders were needed for this flush
         flushed, self._flushing = self._flushing, []
         if error:
-            self._broken = FileError.from_os(error, "")
+            self._broken = self._staging.flush_failed(error)
             for item, _ in named:  # published, but perhaps not for good
                 item.release()
                 self._settle(item, _failed(item, self._broken))
@@ -169,7 +190,7 @@ class Publisher:
 class _Flush:
     """One flush, in a thread of its own: the file systems of all folders that the items lie in."""
 
-    def __init__(self, items: list[Item]) -> None:
+    def __init__(self, items: Sequence[Item | Target]) -> None:
         self._error: OSError | None = None
         self._items = items
         self._thread = threading.Thread(target=self._run, name="filexfer-flush", daemon=True)
@@ -193,7 +214,9 @@ class _Flush:
         try:
             places = dict(place for item in self._items if (place := item.place()))
             if system.has_file_system_flush():
-                for fd in {os.fstat(fd).st_dev: fd for fd in places.values()}.values():
+                # A descriptor tells of failures since it was opened: the first one, of them all.
+                first = {os.fstat(fd).st_dev: fd for fd in reversed(places.values())}
+                for fd in first.values():
                     system.flush_file_system(fd)
                 return
             for fd in places.values():

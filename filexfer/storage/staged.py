@@ -40,8 +40,8 @@ if TYPE_CHECKING:
         def digest(self, name: str, algorithm: str) -> str:
             """Return the digest of what is there."""
 
-        def flush(self, descriptor: int) -> None:
-            """Make one file or folder durable."""
+        def flush_folder(self, descriptor: int) -> None:
+            """Make the names in a folder durable."""
 
         def temporary(self) -> str:
             """Return a temporary name that nothing has."""
@@ -113,7 +113,7 @@ class Staged:
                 return ARRIVED
             result = self._rename()
             if self._staging.durability == "file":
-                self._staging.flush(self.folder.fd)
+                self._staging.flush_folder(self.folder.fd)
         except FileError as error:
             return Result(Choice.REFUSE, error)
         except OSError as error:

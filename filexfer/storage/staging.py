@@ -42,6 +42,10 @@ class Staging:
         policy: What to do with names that are taken.
         durability: ``none``, ``batch`` or ``file``.
 
+    Attributes:
+        found_identical: Whether something counts as done because it was there, which a process
+            that was killed may have left before it was durable.
+
     """
 
     def __init__(self, folder: Folder, policy: Policy, durability: str = "batch") -> None:
@@ -49,13 +53,13 @@ class Staging:
         self.policy = policy
         self.durability = durability
         one_by_one = durability == "batch" and not system.has_file_system_flush()
-        self.folders = Directories(
-            folder.fd, making=True, durable=durability == "file" or one_by_one
-        )
         self.flushes = durability == "file" or one_by_one
+        flush = folder.flush_folder if self.flushes else None
+        self.folders = Directories(folder.fd, making=True, flush=flush)
         self._hides = durability == "batch" and not one_by_one
         self._direct: list[Directory] = []
         self._reading: Reader = Reading(folder.fd)
+        self.found_identical = False
         self._prefix = names.RESERVED + os.urandom(12).hex()
         self._count = 0
 
@@ -91,6 +95,7 @@ class Staging:
         try:
             existing = self.find(offered.name)
             if existing and self.policy.sees_no_change(offered, existing):  # as of nearly all
+                self.found_identical = True
                 return IDENTICAL
             decision = self.policy.decide(
                 offered,
@@ -99,6 +104,8 @@ class Staging:
             )
         except FileError as error:
             return Decision(Choice.REFUSE, error.code, error.text)
+        if decision.choice is Choice.IDENTICAL:
+            self.found_identical = True
         if decision.choice is Choice.IDENTICAL and existing and offered.type == FOLDER:
             wanted = (offered.mode & ~system.umask(), offered.mtime)
             if (existing.mode, existing.mtime) != wanted:
@@ -230,8 +237,21 @@ class Staging:
         self._direct.clear()
 
     def flush(self, descriptor: int) -> None:
-        """Make one file or folder durable."""
-        system.flush_descriptor(descriptor)
+        """Make one file durable."""
+        self.folder.flush(descriptor)
+
+    def flush_folder(self, descriptor: int) -> None:
+        """Make the names in a folder durable."""
+        self.folder.flush_folder(descriptor)
+
+    def flush_failed(self, error: OSError) -> FileError:
+        """Note that the disk lost something; return what to say of what the flush was for."""
+        return self.folder.fault.note(error)
+
+    def place(self) -> tuple[Directory, int]:
+        """Return the folder of it all, and its descriptor."""
+        root = self.folders.get("")
+        return root, root.fd
 
     def digest(self, name: str, algorithm: str) -> str:
         """Return the digest of what is there."""

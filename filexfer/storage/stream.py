@@ -141,6 +141,7 @@ class StreamTarget:
 
     durability = "none"
     folders_opened = 0
+    found_identical = False
 
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
@@ -202,6 +203,13 @@ class StreamTarget:
 
     def seal(self) -> None:
         """Do nothing: nothing is hidden in a stream."""
+
+    def flush_failed(self, error: OSError) -> FileError:
+        """Return what to say; a stream is never flushed."""
+        return FileError.from_os(error, "-")
+
+    def place(self) -> None:
+        """Return None: there is no folder."""
 
     def link(self, entry: Entry) -> StreamedFile:
         """Refuse: only a file can go to a stream."""
