@@ -403,6 +403,27 @@ def test_a_server_without_descriptors_waits_for_some(quick: Path, nursery: Nurse
 
 
 @linux
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.case("F8")
+def test_few_descriptors_are_enough_for_many_folders(
+    way: str, quick: Path, nursery: Nursery
+) -> None:
+    """A tree may have more folders than a process may have open."""
+    source = lay(quick / "many", {f"{n % 9}/{n}/f": b"%d" % n for n in range(300)})
+    limits = {"NOFILE": 64}
+    if way == "up":
+        (quick / "in").mkdir()
+        server = nursery.serve(quick / "in", durability="batch", limits=limits)
+        client = nursery.put(server.port, [str(source)], quick / "log", jobs=1)
+    else:
+        server = nursery.serve(source, limits=limits)
+        client = nursery.get(server.port, [""], quick / "in", quick / "log", limits=limits, jobs=1)
+    client.go()
+    assert client.wait() == 0
+    assert len((quick / "log").read_text(encoding="utf-8").split()) == 300
+
+
+@linux
 @pytest.mark.case("F8")
 def test_files_for_which_no_descriptor_is_left_are_told(quick: Path, nursery: Nursery) -> None:
     """The session goes on, and stores them when there are some again."""

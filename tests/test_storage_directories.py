@@ -174,6 +174,14 @@ def test_no_more_are_kept_open_than_agreed(root: int) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
+def test_no_more_are_kept_open_that_were_made(root: int) -> None:
+    """A tree may have more folders than a process may have open."""
+    with Directories(root, making=True) as folders:
+        for number in range(5 * directories.OPEN_MAX):
+            folders.make(f"{number}", 0o755)
+            assert len(folders) <= directories.OPEN_MAX + 1
+
+
 def test_one_in_use_stays_open(root: int, top: Path) -> None:
     with Directories(root, making=True) as folders:
         used = folders.get("used")

@@ -331,7 +331,7 @@ def test_so_many_folders_close_a_group(
     group: Group, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They stay open until their files are published."""
-    monkeypatch.setattr(publishing, "GROUP_FOLDERS", 1)
+    monkeypatch.setattr(group.publisher, "_folders_max", 1)
     group.add("a/1", "b/1", "b/2")
     assert disk.flushes == 0
     group.add("c/1")

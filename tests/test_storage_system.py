@@ -136,6 +136,19 @@ def test_files_and_folders_can_be_flushed_one_by_one(folder: int, tmp_path: Path
     os.close(reading)
 
 
+def test_a_process_with_few_descriptors_holds_few() -> None:
+    """One with many holds as many as are of use."""
+    program = (
+        "import resource; from filexfer.storage import system\n"
+        "for limit in (8192, 256, 16):\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))\n"
+        "    print(system.share_of_descriptors(64))"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["64", "32", "4"]
+
+
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_the_umask_is_read_without_changing_it(mask: int) -> None:
     program = "import os; from filexfer.storage import system; print(system.umask(), os.umask(0))"

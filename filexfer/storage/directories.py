@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OPEN_MAX = 64  # unused folders kept open
+OPEN_MAX = 64  # unused folders kept open, at most
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CLAIM_TRIES = 50
 _CLAIM_PAUSE = 0.02  # seconds
@@ -179,6 +179,7 @@ class Directories:
         self._root = root
         self._making = making
         self._flush = flush
+        self._open_max = system.share_of_descriptors(OPEN_MAX)
         self.opened = 0  # folders, so far
         self._open: OrderedDict[str, Directory] = OrderedDict()
 
@@ -205,8 +206,7 @@ class Directories:
         found = self._open.get(name)
         if found is not None:
             return found
-        if len(self._open) >= OPEN_MAX:
-            self._close_unused()
+        self._make_room()
         made = self._descend(name) if name else self._top()
         self._open[name] = made
         self.opened += 1
@@ -229,6 +229,7 @@ class Directories:
         above, part = locate(name)
         parent = self.get(above)
         parent.users += 1
+        self._make_room()
         try:
             return self._made_in(parent, name, part, mode, temporary)
         except OSError as error:
@@ -310,7 +311,9 @@ class Directories:
             self._flush(parent.fd)
         return True
 
-    def _close_unused(self) -> None:
+    def _make_room(self) -> None:
+        if len(self._open) < self._open_max:
+            return
         for name in [name for name, folder in self._open.items() if not folder.users]:
             self._open.pop(name).close()
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from filexfer.storage.contract import Item, Target
 
 GROUP_ITEMS = 4096
-GROUP_FOLDERS = 128  # they stay open until their files are published
+GROUP_FOLDERS = 128  # at most; they stay open until their files are published
 GROUP_SECONDS = 1.0
 
 
@@ -64,6 +64,7 @@ class Publisher:
         self._settle = settle
         self._tick = tick
         self._grouped = staging.durability == "batch"
+        self._folders_max = system.share_of_descriptors(GROUP_FOLDERS)
         self._gathering: list[Item] = []
         self._began = 0.0  # when the first item of the group came
         self._folders = 0  # how many folders had been opened by then
@@ -86,7 +87,7 @@ class Publisher:
                 self._folders = self._staging.folders_opened
             self._gathering.append(item)
             folders = self._staging.folders_opened - self._folders
-            if len(self._gathering) >= GROUP_ITEMS or folders > GROUP_FOLDERS:
+            if len(self._gathering) >= GROUP_ITEMS or folders > self._folders_max:
                 self.advance(close_group=True, wait=self._flush is not None)
 
     @property

@@ -49,6 +49,7 @@ class Staging:
     """
 
     def __init__(self, folder: Folder, policy: Policy, durability: str = "batch") -> None:
+        system.load()
         self.folder = folder
         self.policy = policy
         self.durability = durability

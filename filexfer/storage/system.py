@@ -27,6 +27,12 @@ _MISSING = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _FAILED = {errno.EIO, errno.EROFS, getattr(errno, "ESHUTDOWN", errno.EIO)}
 
 
+def load() -> None:
+    """Make ready what is needed later, when perhaps no file can be opened any more."""
+    if native:
+        _exclusive_rename()
+
+
 @cache
 def _library() -> CDLL:
     import ctypes  # noqa: PLC0415 - costs 2 ms that a command that only sends does not need
@@ -167,6 +173,12 @@ def check_alive(folder: int) -> None:
     except OSError as error:
         if error.errno in _FAILED:
             raise
+
+
+def share_of_descriptors(most: int) -> int:
+    """Return how many descriptors one use may hold, *most* unless the process has few."""
+    limit = os.sysconf("SC_OPEN_MAX")
+    return most if limit < 0 else min(most, max(4, limit // 8))  # negative: there is no limit
 
 
 @cache
