@@ -203,7 +203,7 @@ class _Leader:
             for number in range(len(self._wanted)):
                 assembly = begun[number]
                 if assembly:
-                    self._move(number)
+                    self._move(number, assembly)
                 if number + 1 < len(self._wanted):
                     begun[number + 1] = self._begin(number + 1)
                 if assembly:
@@ -237,8 +237,9 @@ class _Leader:
         self._board.deal(number, assembly.id, pieces.cut(entry.size, self._options.jobs or 1))
         return assembly
 
-    def _move(self, number: int) -> None:
+    def _move(self, number: int, assembly: Assembly) -> None:
         def is_settled() -> bool:
+            assembly.note_progress()
             is_known = number in self._line.digests or number in self._board.failures
             return self._board.is_settled(number) and is_known
 

@@ -114,6 +114,8 @@ class Ranges:
             pieces.take(self._connection, message.size, message.hash, write)
         except FileError as error:
             raise FileError(error.code, message.name, error.text) from None
+        for _, assembly in self._begun.values():
+            assembly.note_progress()
         self._connection.send(protocol.Ok())
 
     def finish(self, message: ranged.Finish) -> None:

@@ -532,6 +532,21 @@ def test_ids_that_are_none(guest: Callable[[], Guest], served: Served, tmp_path:
     os.unlink(folder / ".fx-part")
 
 
+def test_pieces_that_came_are_not_promised_space_any_more(
+    guest: Callable[[], Guest], served: Served
+) -> None:
+    """They have it; else a file that is half there would count one and a half times."""
+    one = guest()
+    ledger = served.server.folder.reservations
+    it = one.begin(size=16 << 20)
+    assert ledger.total() == 16 << 20
+    for number in range(4):
+        assert one.range(it, number << 20, os.urandom(1 << 20)) == ""
+    assert 11 << 20 <= ledger.total() <= 12 << 20
+    assert one.ask("abandon", id=it) == {"kind": "ok"}
+    assert ledger.total() == 0
+
+
 def test_too_many_at_once(guest: Callable[[], Guest], served: Served) -> None:
     one = guest()
     for _ in range(ranges.OPEN_MAX):

@@ -71,6 +71,14 @@ class Assembly:
             self.discard()
             raise FileError.from_os(error, entry.name) from error
 
+    def note_progress(self) -> None:
+        """Hold no more space for it than its pieces still need; those that came have theirs."""
+        try:
+            taken = os.fstat(self._draft.fd).st_blocks * 512
+        except OSError:
+            return  # it stays reserved until the end
+        self._draft.reserve_at_most(max(0, self.entry.size - taken))
+
     def seal(self, tick: Callable[[], object]) -> None:
         """Let nobody write to it any more; *tick* is called while a filler is waited for.
 

@@ -1,7 +1,8 @@
 """Bytes that large files under way will still need, so that free space is not promised twice.
 
 The counts lie in memory that a server's worker processes share: each writes only its own slot,
-so a sum needs no lock between processes.
+so a sum needs no lock between processes. Several servers of one disk, and other programs, do not
+know of each other: then a file may fail half-way for want of space, as it does without any of this.
 
 This module must not know files.
 """

@@ -370,6 +370,10 @@ class Draft:
         self._give_back(self._reserved)
         self.staged.discard()
 
+    def reserve_at_most(self, size: int) -> None:
+        """Give back what is promised beyond *size* bytes; others write the file."""
+        self._give_back(max(0, self._reserved - size))
+
     def _give_back(self, size: int) -> None:
         if size:
             self._reserved -= size
