@@ -171,6 +171,11 @@ class TimedReader:
         self.stat = _timed(stats, WALKING, reader.stat)
         self.close = reader.close
 
+    @property
+    def newest(self) -> int:
+        """When what was looked at by name was changed last, in nanoseconds."""
+        return self._reader.newest
+
     def read(self, entry: Entry, limit: int) -> bytes | None:
         """Return a small file's bytes, all of one moment, or None if it is larger than *limit*."""
         data = self._read(entry, limit)

@@ -282,6 +282,23 @@ def test_what_was_found_to_be_there_is_flushed_at_the_end(
     assert disk.flushes == 1
 
 
+def test_what_was_not_changed_for_long_needs_no_flush(
+    group: Group, disk: Disk, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeated command costs nothing; no test can wait so long, and nobody can set that time."""
+    (top / "old").write_bytes(b"data")
+    os.utime(top / "old", ns=(TIME, TIME))
+    changed = (top / "old").stat().st_ctime_ns
+    monkeypatch.setattr(group.staging, "_settled_by", changed)
+    assert found(group, "old") is Choice.IDENTICAL
+    group.publisher.settle_identical()
+    assert disk.flushes == 0
+    monkeypatch.setattr(group.staging, "_settled_by", changed - 1)
+    assert found(group, "old") is Choice.IDENTICAL
+    group.publisher.settle_identical()
+    assert disk.flushes == 1
+
+
 def test_what_was_found_before_a_group_is_flushed_with_it(
     group: Group, disk: Disk, top: Path
 ) -> None:

@@ -51,6 +51,10 @@ class OpenFile(Protocol):
 class Reader(Protocol):
     """Access to files for one sender, in one thread."""
 
+    @property
+    def newest(self) -> int:
+        """When what was looked at by name was changed last, in nanoseconds."""
+
     def walk(
         self,
         name: str,

@@ -33,10 +33,14 @@ class Reading:
     Args:
         root: Descriptor of the root; stays the caller's.
 
+    Attributes:
+        newest: When what was looked at by name was changed last, in nanoseconds.
+
     """
 
     def __init__(self, root: int) -> None:
         self._folders = Directories(root)
+        self.newest = 0
 
     def __enter__(self) -> Reading:
         return self
@@ -63,7 +67,9 @@ class Reading:
             raise FileError(Code.BAD_NAME, name, str(error)) from None
         folder = self._folders.known(above) or self._folders.get(above)
         try:
-            return _entry_in(folder, name, part)
+            status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
+            self.newest = max(self.newest, status.st_ctime_ns)
+            return _entry_in(folder, name, part, status)
         except OSError as error:
             raise FileError.from_os(error, name) from error
         except UnicodeEncodeError:
@@ -345,8 +351,11 @@ class LargeFile:
             return False
 
 
-def _entry_in(folder: Directory, name: str, part: str) -> Entry:
-    status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
+def _entry_in(
+    folder: Directory, name: str, part: str, status: os.stat_result | None = None
+) -> Entry:
+    if status is None:
+        status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
     if stat.S_ISREG(status.st_mode):
         return Entry(name, FILE, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
     entry = _entry(name, status)

@@ -11,6 +11,7 @@ This module must not know the network, nor when staged files are published.
 from __future__ import annotations
 
 import os
+from time import time_ns
 
 from filexfer import names
 from filexfer.entry import FILE, FOLDER, LINK, Entry
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from filexfer.storage.folder import Folder
     from filexfer.storage.policy import Policy
 
+_SETTLES = 3600 * 10**9  # nanoseconds, in which every system has long written a change out
 LARGE = 16 << 20  # bytes from which free space is looked at before a file is taken
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -44,7 +46,7 @@ class Staging:
 
     Attributes:
         found_identical: Whether something counts as done because it was there, which a process
-            that was killed may have left before it was durable.
+            that was killed may have left a short time ago, before it was durable.
 
     """
 
@@ -61,6 +63,7 @@ class Staging:
         self._direct: list[Directory] = []
         self._reading: Reader = Reading(folder.fd)
         self.found_identical = False
+        self._settled_by = time_ns() - _SETTLES  # what was not changed since then is durable
         self._prefix = names.RESERVED + os.urandom(12).hex()
         self._count = 0
 
@@ -96,7 +99,7 @@ class Staging:
         try:
             existing = self.find(offered.name)
             if existing and self.policy.sees_no_change(offered, existing):  # as of nearly all
-                self.found_identical = True
+                self.found_identical = self._reading.newest > self._settled_by
                 return IDENTICAL
             decision = self.policy.decide(
                 offered,
@@ -106,7 +109,7 @@ class Staging:
         except FileError as error:
             return Decision(Choice.REFUSE, error.code, error.text)
         if decision.choice is Choice.IDENTICAL:
-            self.found_identical = True
+            self.found_identical = self._reading.newest > self._settled_by
         if decision.choice is Choice.IDENTICAL and existing and offered.type == FOLDER:
             wanted = (offered.mode & ~system.umask(), offered.mtime)
             if (existing.mode, existing.mtime) != wanted:

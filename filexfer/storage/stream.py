@@ -37,6 +37,7 @@ class StreamSource:
 
     size: int | None = None
     sparse = False
+    newest = 0
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
