@@ -214,6 +214,19 @@ def test_cut(route: Route, files: dict[str, bytes]) -> None:
     cut_everywhere(route, ("finish", "reset", "half"), places)
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_an_exception_that_is_kept_keeps_nothing_open(route: Route) -> None:
+    """Whoever keeps what was raised keeps no file or folder open by it."""
+    route.lay({f"d/{number}": bytes(2 * PLAIN_MAX) for number in range(3)})
+    route.chaos.plan(Fault("reset", route.way, 1000))
+    outcome = route.send("to")
+    assert isinstance(outcome.error, NetworkError)
+    route.wait()
+    found = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    held = [os.readlink(path) for path in found if os.path.islink(path)]
+    assert [path for path in held if "/tree" in path] == []
+
+
 @pytest.mark.slow  # thousands of transfers
 @pytest.mark.timeout(300)
 @pytest.mark.case("E1", "E2")
