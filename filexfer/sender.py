@@ -116,6 +116,8 @@ class Sender:
                 raise ProtocolError("the receiver ended without settling every item")
         finally:
             connection.on_input = None
+            if hasattr(offers, "close"):  # a walk, which has folders open
+                offers.close()
             for reader in self._readers.values():
                 reader.close()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import select
 import socket
-from math import inf
 from time import monotonic
 
 from filexfer.errors import TimedOut
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_FOREVER = float("inf")  # to import it from math costs more
 _ENDS = getattr(select, "POLLRDHUP", 0)  # Linux only
 _MOST = 8 << 20  # bytes that the system may hold for a socket
 HEARD = 20  # times as long may a side take little that says it is busy: with its disk, or paced
@@ -77,7 +77,7 @@ class Waiting:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self.longest = inf
+        self.longest = _FOREVER
         self._sock = sock
         self._poll = select.poll()
         self._poll.register(sock, 0)

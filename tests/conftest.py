@@ -79,6 +79,14 @@ class Served:
         made = Client(self.server.host, self.server.port, **{"timeout": SECONDS, **options})
         return self._cleanup.enter_context(made)
 
+    def wait(self) -> None:
+        """Wait for the end of all sessions, also of one that has only just begun."""
+        with self.server._lock:
+            threads = list(self.server._sessions.values())
+        for thread in threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
 
 @pytest.fixture
 def serve(tmp_path: Path, cleanup: ExitStack) -> Callable[..., Served]:

@@ -183,8 +183,7 @@ def test_an_order_explains_what_clients_see(
         actor.chaos.close()
         assert actor.failures == []
     for served in two:
-        for thread in list(served.server._sessions.values()):
-            thread.join(SECONDS)
+        served.wait()
     with Client("127.0.0.1", two[0].server.port, timeout=SECONDS) as client:
         for name in NAMES:
             began = monotonic()

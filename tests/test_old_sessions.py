@@ -74,9 +74,7 @@ def begin(served: Served, peer: Raw, mode: int, **how: Any) -> None:
 def end(served: Served, peer: Raw, how: str) -> None:
     """Let the client be gone, and wait until its session has noticed."""
     peer.finish() if how == "finish" else peer.reset()
-    for thread in list(served.server._sessions.values()):
-        thread.join(SECONDS)
-        assert not thread.is_alive()
+    served.wait()
 
 
 def is_as_sent(served: Served, tmp_path: Path) -> bool:

@@ -376,8 +376,7 @@ def test_lost_connections(
                 proxy.arm(way, count, how)
             report = send(route, "tree", to=f"{count}/", retries=9)
             total += proxy.disarm()
-        for thread in list(route.served.server._sessions.values()):
-            thread.join(SECONDS)
+        route.served.wait()
         assert failures(report) == {}
         assert report.files == 7
         # A folder's mode and time come last, also on a second try.
@@ -466,8 +465,7 @@ def test_a_client_that_goes(guest: Callable[[], Guest], served: Served, ending: 
     one = guest()
     one.range(one.begin(), 0, TEN)
     getattr(one.peer, ending)()
-    for thread in list(served.server._sessions.values()):
-        thread.join(SECONDS)
+    served.wait()
     assert os.listdir(served.folder) == []
 
 
@@ -556,8 +554,7 @@ def test_too_many_at_once(guest: Callable[[], Guest], served: Served) -> None:
         one.begin()
     assert one.ask("begin", name="a", size=10)["code"] == Code.BUSY
     one.peer.finish()
-    for thread in list(served.server._sessions.values()):
-        thread.join(SECONDS)
+    served.wait()
     assert os.listdir(served.folder) == []
 
 

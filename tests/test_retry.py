@@ -216,9 +216,7 @@ class Route:
 
     def wait_for_sessions(self) -> None:
         """Wait until no session works on what came before its connection broke."""
-        for thread in list(self.served.server._sessions.values()):
-            thread.join(SECONDS)
-            assert not thread.is_alive()
+        self.served.wait()
 
     def settle(self) -> None:
         """Wait for the end of all that was begun."""
