@@ -153,7 +153,9 @@ class Door:
         except BaseException:
             sock.close()
             raise
-        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=self.host)
+        # Where no name is checked, none is sent along.
+        name = self.host if tls and tls.check_hostname else ""
+        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=name)
         if tls:
             try:
                 connection.deadline = monotonic() + self.timeout

@@ -45,6 +45,7 @@ class Trust:
         tell: Is called with a sentence that the user should read.
         mend: What to do if the certificate is not the expected one, for the error's text.
         general_token: A token that is not meant for this server alone; goes over TLS only.
+        seen: The fingerprint of the server's certificate, when it was looked at.
 
     Raises:
         LocalError: if the file of authorities cannot be used.
@@ -74,7 +75,7 @@ class Trust:
         self.ask: Callable[[str, str], bool] | None = None
         self.tell: Callable[[str], None] = _say_nothing
         self.mend = ""
-        self.general_token = ""
+        self.general_token = self.seen = ""
         self._token = token
         self._pin = fingerprint
         self._insecure = insecure
@@ -157,13 +158,11 @@ class Trust:
             TrustError: if it is not, or nobody knows.
 
         """
-        from hmac import compare_digest  # noqa: PLC0415 - only TLS needs it
+        from filexfer.certificate import fingerprint  # noqa: PLC0415 - only TLS needs it
 
-        from filexfer.certificate import fingerprint  # noqa: PLC0415 - as above
-
-        found = fingerprint(certificate)
+        found = self.seen = fingerprint(certificate)
         if self._pin:
-            if not compare_digest(found, self._pin):
+            if found != self._pin:  # both are public, so it may take what time it likes
                 raise TrustError(self._changed(found, host, port))
         elif not self._is_vouched:
             self._meet(found, host, port)

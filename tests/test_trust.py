@@ -628,6 +628,12 @@ def test_what_makes_no_sense(options: dict[str, object]) -> None:
         Trust(**options)  # type: ignore[arg-type] # on purpose
 
 
+def test_trust_is_not_taken_back() -> None:
+    """A client with a fingerprint cannot be told in passing to do without."""
+    with pytest.raises(UsageError, match="trust says it all"):
+        Client("127.0.0.1", trust=Trust(fingerprint=OTHER), insecure=True)
+
+
 def test_a_general_token_goes_over_tls_only(
     served: Served, recorder: Callable[..., Recorder], identity: certificate.Identity
 ) -> None:
