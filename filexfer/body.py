@@ -161,16 +161,16 @@ class LargeBody:
 
     def _skip(self, size: int) -> None:
         self._count(size)
-        left = size
-        while left and self._draft:
-            piece = min(left, len(_ZEROS))
-            self._hash.update(_ZEROS[:piece])
-            left -= piece
         if self._draft:
             try:
                 self._draft.skip(size)
             except FileError as error:
                 self._refuse(error)
+        left = size
+        while left and self._draft:
+            piece = min(left, len(_ZEROS))
+            self._hash.update(_ZEROS[:piece])
+            left -= piece
         self._moved(size)
 
     def _count(self, size: int) -> None:

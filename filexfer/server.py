@@ -112,14 +112,16 @@ class Server:
             check_name(congestion)
         self._owns_folder = not isinstance(folder, Folder)
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
+        self._access: Access = Anybody(self.folder, self.rights)
         try:
+            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
             self._listener = listener or listen(
                 host, port, insecure=insecure or bool(tls and tokens)
             )
             if congestion is not None:
                 send_by(self._listener, congestion)  # and so all that it accepts
-            self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
         except BaseException:
+            self._access.close()
             self._close_folder()
             raise
         self.host, self.port = self._listener.getsockname()[:2]

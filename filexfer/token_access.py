@@ -51,14 +51,12 @@ class TokenAccess:
         self._folder = folder
         self._store = store
         self._most = most
-        self._quotas = Quotas()
         self._lock = allocate_lock()  # guards what follows
-        self._signature: tuple[int, ...] | None = None
-        self._tokens: dict[str, Token] = {}
         self._roots: dict[str, Folder] = {}
         self._old_roots: list[Folder] = []  # that were replaced; somebody may still use them
         self._signature = self._looked()
         self._tokens = _by_name(store)
+        self._quotas = Quotas()
 
     def admit(self, token: str) -> Grant:
         """Return what the bearer of *token* may do.

@@ -10,6 +10,16 @@ MALFORMED: dict[str, str] = {  # A: bytes that are not the protocol, at both end
 }
 
 CLIENT: dict[str, str] = {  # B: a hostile client
+    "B8": "each operation with each set of rights",
+    "B9": "other spellings of names above or beside a token's root, and links on the way to it",
+    "B10": "a share of one file: what lies beside it, and another file under its name later",
+    "B11": "names and roots of tokens that could be paths",
+    "B13": "what is there and what is not, asked about without the right",
+    "B14": "a guess at the digest of a file that may not be read",
+    "B15": "other bytes of the same digest, or a claimed one, in the way of somebody's upload",
+    "B19": "guesses at tokens",
+    "B23": "removing without the right: a file, a full folder",
+    "B25": "another request that leads to the same data",
 }
 
 SERVER: dict[str, str] = {  # C: a hostile server
@@ -31,9 +41,11 @@ CRASHES: dict[str, str] = {  # G: crashes and signals
 
 EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has
     "H3": "a TLS handshake that stalls, or comes a byte at a time",
+    "H11": "temporary files that are left behind, to get round a quota",
 }
 
 RACES: dict[str, str] = {  # I: several at the same name
+    "I11": "uploads at the same moment, each of which would fit into the quota",
 }
 
 LOAD: dict[str, str] = {  # J: many, much, long
@@ -46,13 +58,16 @@ TRUST: dict[str, str] = {  # K: TLS, tokens, rights
     "K4": "a server on another machine that is not known",
     "K5": "a known server with another certificate",
     "K6": "a certificate that has expired or is not valid yet, and a wrong clock",
+    "K7": "wrong tokens: empty, enormous, with a NUL, nearly right",
     "K8": "secrets in messages, logs, errors, representations and the list of processes",
     "K10": "a TLS connection that is cut without a goodbye",
+    "K13": "a token that is revoked, or a store that breaks, during a session",
     "K14": "a file with a key or a token that others may read, or that is another user's",
     "K15": "one TLS connection used by two threads",
     "K16": "plain text in the place of a TLS handshake, to a server that talks TLS",
     "K19": "a server for all addresses without encryption or tokens",
     "K20": "other ways to write an address that is not this machine's own",
+    "K21": "writing to a server that is read-only",
     "K22": "a client or server of another protocol over TLS",
 }
 
@@ -75,4 +90,6 @@ CASES = {
 }
 
 # What cannot be tested here, and why.
-UNTESTED: dict[str, str] = {}
+UNTESTED: dict[str, str] = {
+    "B10": "a token's root is a folder: there is no share of one file",
+}

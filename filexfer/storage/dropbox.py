@@ -132,7 +132,7 @@ class Places:
 
     def _enter(self, name: str, above: str, part: str, mode: int) -> str:
         digest = hashing.digest_of("sha256")(part.encode("utf-8", "surrogateescape"))
-        for candidate in _candidates(part, digest):
+        for candidate in (part, *_derived(part, digest)):
             place = names.join(above, candidate)
             try:
                 folders = self._folders
@@ -152,24 +152,46 @@ class _Dropped(Charged):
     __slots__ = ()
 
     def _rename(self) -> Result:
-        digest = self.entry.extra
-        if self.entry.type == LINK:
-            digest = hashing.digest_of("sha256")(os.fsencode(digest))
         try:
-            for part in _candidates(self.part, digest, endless=True):
-                try:
-                    system.rename_exclusive(self.folder.fd, self.temporary, part)
-                except FileExistsError:
-                    if self._is_same(part):
-                        self._remove()
-                        self.charge.close()
-                        return ARRIVED
-                else:
+            if self._takes(self.part):
+                return ARRIVED
+            for part in _derived(self.part, self._digest(), endless=True):
+                if self._takes(part):
                     return ARRIVED
         except BaseException:
             self._remove()
             raise
         raise AssertionError("there is always another name")
+
+    def _takes(self, part: str) -> bool:
+        """Take a name, or find the same there already; False if something else has it."""
+        try:
+            system.rename_exclusive(self.folder.fd, self.temporary, part)
+        except FileExistsError:
+            if not self._is_same(part):
+                return False
+            self._remove()
+            self.charge.close()
+        return True
+
+    def _digest(self) -> str:
+        """Return what derived names are made of: the same whatever hash the client verifies by."""
+        digest = self.entry.extra
+        if self.entry.type == LINK:
+            return hashing.digest_of(hashing.DEFAULT)(os.fsencode(digest))
+        if hashing.algorithm_of(digest) == hashing.DEFAULT:
+            return digest
+        made = hashing.new(hashing.DEFAULT)
+        try:
+            fd = os.open(self.temporary, _OPEN, dir_fd=self.folder.fd)
+        except OSError:
+            return digest  # its mode does not let us read it again
+        try:
+            while piece := os.read(fd, _PIECE):
+                made.update(piece)
+        finally:
+            os.close(fd)
+        return hashing.text(hashing.DEFAULT, made)
 
     def _is_same(self, part: str) -> bool:
         """Tell whether what is called *part* is the same; what cannot be read is not."""
@@ -208,9 +230,8 @@ def check(name: str) -> None:
         raise FileError(Code.BAD_NAME, name, str(error)) from None
 
 
-def _candidates(part: str, digest: str, *, endless: bool = False) -> Iterator[str]:
-    """Yield *part* and the names that are derived from a digest; after them random ones."""
-    yield part
+def _derived(part: str, digest: str, *, endless: bool = False) -> Iterator[str]:
+    """Yield the names that are derived from a digest, and after them random ones, if *endless*."""
     algorithm, _, digits = digest.partition(":")
     for at in range(0, len(digits), 8):
         yield names.derived(part, f"{algorithm}:{digits[at : at + 8]}")
