@@ -23,7 +23,7 @@ SYSTEM = "system"  # the authorities that this machine trusts
 
 
 class Trust:
-    """How a client knows its server, and who it says that it is.
+    """How a client knows its server, one server, and who it says that it is.
 
     Without a fingerprint, an authority or *insecure*, a server on this machine is talked to in
     the clear; one on another machine must be known from before, or be accepted.
@@ -150,8 +150,11 @@ class Trust:
             self.tell(_warning(has_token=bool(self._token)))
         return None
 
-    def check(self, certificate: bytes, host: str, port: int) -> None:
+    def check(self, certificate: bytes, host: str, port: int) -> bool:
         """Find out whether the certificate, of a finished handshake, is the server's.
+
+        Returns:
+            Whether that took no time: a server does not wait while somebody thinks.
 
         Raises:
             LocalError: if it cannot be stored.
@@ -166,6 +169,8 @@ class Trust:
                 raise TrustError(self._changed(found, host, port))
         elif not self._is_vouched:
             self._meet(found, host, port)
+            return self._accept_new
+        return True
 
     def token(self, *, over_tls: bool) -> str:
         """Return what the server is shown."""

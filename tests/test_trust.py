@@ -576,6 +576,22 @@ def test_a_server_that_is_met(
 
 
 @pytest.mark.usefixtures("elsewhere")
+def test_a_server_does_not_wait_for_an_answer(
+    recorder: Callable[..., Recorder], identity: certificate.Identity
+) -> None:
+    """After a question the client comes again: the first connection may be gone by then."""
+    peer = recorder(identity.context)
+    trust = Trust(token=TOKEN)
+    trust.ask = lambda *_: not peer.heard
+    connection = Door("127.0.0.1", peer.port, trust=trust, timeout=SECONDS).begin()
+    connection.flush()
+    connection.close()
+    peer.close()
+    assert (peer.came, peer.shook) == (2, 2)
+    assert peer.heard.count(TOKEN.encode()) == 1
+
+
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.case("K4")
 def test_a_server_that_is_not_accepted(
     recorder: Callable[..., Recorder], identity: certificate.Identity
