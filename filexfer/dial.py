@@ -129,7 +129,10 @@ class Door:
             raise ConnectionLost(f"{self} closed the connection at once") from error
         if self._congestion is not None:
             self._choose(sock, self._congestion)
-        connection, token = self._recognised(sock, is_own=is_loopback(address))
+        found = self._recognised(sock, is_own=is_loopback(address))
+        if found is None:  # somebody was asked, and the server has not waited
+            return self.begin()
+        connection, token = found
         self.round_trip = round_trip(sock)
         self.is_own = address == sock.getsockname()[0]
         hello = protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}")
@@ -139,8 +142,8 @@ class Door:
         connection.greeting = lambda: self._take_welcome(connection)
         return connection
 
-    def _recognised(self, sock: socket.socket, *, is_own: bool) -> tuple[Connection, str]:
-        """Return a connection to the right server, on which nothing was said yet, and the token."""
+    def _recognised(self, sock: socket.socket, *, is_own: bool) -> tuple[Connection, str] | None:
+        """Return a connection to the right server, with nothing said yet, and the token."""
         trust = self.trust
         if trust is None:
             if is_own:
@@ -153,11 +156,14 @@ class Door:
         except BaseException:
             sock.close()
             raise
-        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=self.host)
+        # Where no name is checked, none is sent along.
+        name = self.host if tls and tls.check_hostname else ""
+        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=name)
+        is_fresh = True
         if tls:
             try:
                 connection.deadline = monotonic() + self.timeout
-                trust.check(connection.handshake(), self.host, self.port)
+                is_fresh = trust.check(connection.handshake(), self.host, self.port)
             except TrustError as error:
                 connection.close()
                 raise TrustError(f"{self}: {error}") from error
@@ -165,6 +171,9 @@ class Door:
                 connection.close()
                 raise
             connection.deadline = None
+        if not is_fresh:
+            connection.close()
+            return None
         return connection, trust.token(over_tls=tls is not None)
 
     def _take_welcome(self, connection: Connection) -> bool:

@@ -197,9 +197,6 @@ class Tls:
                     return None
                 if state == 0:
                     raise ConnectionLost("the connection ended during the TLS handshake") from None
-                if not self._is_begun:
-                    self._is_begun = True
-                    self._check_first(self._cipher[0])
             except self._ssl.SSLError as error:
                 self.push()  # the alert that tells the other side
                 raise _tls_failed(error) from error
@@ -223,6 +220,9 @@ class Tls:
     def _take_in(self) -> int:
         got = self._plain.receive_into(self._cipher)
         if got > 0:
+            if not self._is_begun:
+                self._is_begun = True
+                self._check_first(self._cipher[0])
             self._incoming.write(self._cipher[:got])
         elif got == 0:
             self._incoming.write_eof()
