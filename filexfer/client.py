@@ -66,6 +66,8 @@ class Client(Lasting):
         if tls or insecure:
             from filexfer.trust import Trust  # noqa: PLC0415 - seldom needed
 
+            if trust:
+                raise UsageError("trust says it all: leave out tls and insecure")
             trust = Trust(context=tls, insecure=insecure)
         super().__init__(Door(host, port, timeout=timeout, trust=trust))
         self._door.shape(bwlimit, congestion)

@@ -130,8 +130,10 @@ class Door:
             raise ConnectionLost(f"{self} closed the connection at once") from error
         if self._congestion is not None:
             self._choose(sock, self._congestion)
-        connection, token = self._recognised(sock, is_own=is_loopback(address))
-        connection.waiting.longest = LOOK_EVERY
+        found = self._recognised(sock, is_own=is_loopback(address))
+        if found is None:  # somebody was asked, and the server has not waited
+            return self.begin()
+        connection, token = found
         self.round_trip = round_trip(sock)
         self.is_own = address == sock.getsockname()[0]
         hello = protocol.Hello(version=protocol.VERSION, program=f"filexfer {__version__}")
@@ -141,12 +143,12 @@ class Door:
         connection.greeting = lambda: self._take_welcome(connection)
         return connection
 
-    def _recognised(self, sock: socket.socket, *, is_own: bool) -> tuple[Connection, str]:
-        """Return a connection to the right server, on which nothing was said yet, and the token."""
+    def _recognised(self, sock: socket.socket, *, is_own: bool) -> tuple[Connection, str] | None:
+        """Return a connection to the right server, with nothing said yet, and the token."""
         trust = self.trust
         if trust is None:
             if is_own:
-                return connected(sock, self.limit, timeout=self.timeout, tls=None), ""
+                return self._connected(sock), ""
             from filexfer.trust import Trust  # noqa: PLC0415 - nothing to know on this machine
 
             trust = self.trust = Trust()
@@ -155,12 +157,14 @@ class Door:
         except BaseException:
             sock.close()
             raise
-        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=self.host)
-        connection.waiting.longest = LOOK_EVERY
+        # Where no name is checked, none is sent along.
+        name = self.host if tls and tls.check_hostname else ""
+        connection = self._connected(sock, tls, name)
+        is_fresh = True
         if tls:
             try:
                 connection.deadline = monotonic() + self.timeout
-                trust.check(connection.handshake(), self.host, self.port)
+                is_fresh = trust.check(connection.handshake(), self.host, self.port)
             except TrustError as error:
                 connection.close()
                 raise TrustError(f"{self}: {error}") from error
@@ -168,7 +172,17 @@ class Door:
                 connection.close()
                 raise
             connection.deadline = None
+        if not is_fresh:
+            connection.close()
+            return None
         return connection, trust.token(over_tls=tls is not None)
+
+    def _connected(
+        self, sock: socket.socket, tls: ssl.SSLContext | None = None, hostname: str = ""
+    ) -> Connection:
+        connection = connected(sock, self.limit, timeout=self.timeout, tls=tls, hostname=hostname)
+        connection.waiting.longest = LOOK_EVERY
+        return connection
 
     def _take_welcome(self, connection: Connection) -> bool:
         """Take the server's greeting, and return whether it was there."""

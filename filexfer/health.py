@@ -110,6 +110,8 @@ def of_server(door: Door) -> Iterator[Finding]:
 def _of_talk(door: Door, connection: Connection) -> Iterator[Finding]:
     from filexfer import probe  # noqa: PLC0415 - as above
 
+    if door.trust and door.trust.seen:
+        yield Finding("TLS", f"the certificate is that of the server: {door.trust.seen}")
     if door.rights:
         yield Finding("rights", shown(", ".join(sorted(door.rights))))
     else:

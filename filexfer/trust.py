@@ -23,7 +23,7 @@ SYSTEM = "system"  # the authorities that this machine trusts
 
 
 class Trust:
-    """How a client knows its server, and who it says that it is.
+    """How a client knows its server, one server, and who it says that it is.
 
     Without a fingerprint, an authority or *insecure*, a server on this machine is talked to in
     the clear; one on another machine must be known from before, or be accepted.
@@ -45,6 +45,7 @@ class Trust:
         tell: Is called with a sentence that the user should read.
         mend: What to do if the certificate is not the expected one, for the error's text.
         general_token: A token that is not meant for this server alone; goes over TLS only.
+        seen: The fingerprint of the server's certificate, when it was looked at.
 
     Raises:
         LocalError: if the file of authorities cannot be used.
@@ -74,7 +75,7 @@ class Trust:
         self.ask: Callable[[str, str], bool] | None = None
         self.tell: Callable[[str], None] = _say_nothing
         self.mend = ""
-        self.general_token = ""
+        self.general_token = self.seen = ""
         self._token = token
         self._pin = fingerprint
         self._insecure = insecure
@@ -149,24 +150,27 @@ class Trust:
             self.tell(_warning(has_token=bool(self._token)))
         return None
 
-    def check(self, certificate: bytes, host: str, port: int) -> None:
+    def check(self, certificate: bytes, host: str, port: int) -> bool:
         """Find out whether the certificate, of a finished handshake, is the server's.
+
+        Returns:
+            Whether that took no time: a server does not wait while somebody thinks.
 
         Raises:
             LocalError: if it cannot be stored.
             TrustError: if it is not, or nobody knows.
 
         """
-        from hmac import compare_digest  # noqa: PLC0415 - only TLS needs it
+        from filexfer.certificate import fingerprint  # noqa: PLC0415 - only TLS needs it
 
-        from filexfer.certificate import fingerprint  # noqa: PLC0415 - as above
-
-        found = fingerprint(certificate)
+        found = self.seen = fingerprint(certificate)
         if self._pin:
-            if not compare_digest(found, self._pin):
+            if found != self._pin:  # both are public, so it may take what time it likes
                 raise TrustError(self._changed(found, host, port))
         elif not self._is_vouched:
             self._meet(found, host, port)
+            return self._accept_new
+        return True
 
     def token(self, *, over_tls: bool) -> str:
         """Return what the server is shown."""

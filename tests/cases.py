@@ -46,10 +46,17 @@ CLIENT: dict[str, str] = {  # B: a hostile client
     "B5": "names of temporary files",
     "B6": "a file onto one that exists, without the wish or the right to replace it",
     "B7": "a file where a folder is, and a folder where a file is",
+    "B8": "each operation with each set of rights",
+    "B9": "other spellings of names above or beside a token's root, and links on the way to it",
+    "B10": "a share of one file: what lies beside it, and another file under its name later",
+    "B11": "names and roots of tokens that could be paths",
+    "B13": "what is there and what is not, asked about without the right",
+    "B14": "a guess at the digest of a file that may not be read",
     "B15": "a claimed digest, to pass for a file that is there",
     "B16": "a file announced larger than any disk",
     "B17": "many files announced that fit one by one, and not together",
     "B18": "a body of a byte now and then",
+    "B19": "guesses at tokens",
     "B20": "set-user bits, devices, and links that lead out",
     "B21": "times that no disk can keep, or that are none",
     "B22": "the folder that is served holds the server's own key, tokens or configuration",
@@ -181,6 +188,7 @@ EXHAUSTION: dict[str, str] = {  # H: attempts to use up what the server has
     "H8": "a thousand headers of the largest size at the same time",
     "H9": "a million empty files",
     "H10": "a flood of requests for listings and digests",
+    "H11": "temporary files that are left behind, to get round a quota",
     "H12": "a flood of events that are worth a line in the log",
     "H13": "a thousand connections at the same moment",
     "H14": "a flood of TLS handshakes",
@@ -198,6 +206,7 @@ RACES: dict[str, str] = {  # I: several at the same name
     "I7": "many clients bring the same bytes under one name",
     "I8": "two servers of one folder",
     "I10": "8 clients put, get and remove 3 names, and are cut at random",
+    "I11": "uploads at the same moment, each of which would fit into the quota",
     "I12": "many clients fill, or make, the same new folders",
 }
 
@@ -216,13 +225,16 @@ TRUST: dict[str, str] = {  # K: TLS, tokens, rights
     "K4": "a server on another machine that is not known",
     "K5": "a known server with another certificate",
     "K6": "a certificate that has expired or is not valid yet, and a wrong clock",
+    "K7": "wrong tokens: empty, enormous, with a NUL, nearly right",
     "K8": "secrets in messages, logs, errors, representations and the list of processes",
     "K10": "a TLS connection that is cut without a goodbye",
+    "K13": "a token that is revoked, or a store that breaks, during a session",
     "K14": "a file with a key or a token that others may read, or that is another user's",
     "K15": "one TLS connection used by two threads",
     "K16": "plain text in the place of a TLS handshake, to a server that talks TLS",
     "K19": "a server for all addresses without encryption or tokens",
     "K20": "other ways to write an address that is not this machine's own",
+    "K21": "writing to a server that is read-only",
     "K22": "a client or server of another protocol over TLS",
 }
 
@@ -249,7 +261,8 @@ CASES = {
 
 # What cannot be tested here, and why.
 UNTESTED: dict[str, str] = {
+    "B10": "a token's root is a folder: there is no share of one file",
+    "C17": "nothing lets a user say beforehand which digest is expected",
     "H9": "there is no limit of the number of files yet",
     "H16": "no request of the protocol has patterns",
-    "C17": "nothing lets a user say beforehand which digest is expected",
 }

@@ -77,6 +77,7 @@ def test_a_login_and_after(service: Service, tmp_path: Path) -> None:
     assert fx("rm", "nas:b").returncode != 0  # without the right
     looked = fx("doctor", "nas:")
     assert looked.returncode == 0, looked.stdout
+    assert service.told("identity") in looked.stdout
     where = f"127.0.0.1:{service.port}"
     listed = fx("remotes").stdout.split()
     assert listed == ["nas", where, service.told("identity"), "read,list,create"]

@@ -155,6 +155,7 @@ def test_an_exchange_tells_nothing(box: Box, if_exists: str) -> None:
         assert word not in answers[0]
     after = tree_state(box.full)
     assert _unchanged(before, after)
+    assert after["f"] == before["f"]  # its time too: it was named as a folder, and is there
     assert tree_state(box.served.folder / "outside").keys() == {"in"}
     again = [put(box.peer(name), if_exists) for name in ("empty", "full")]
     assert again == answers

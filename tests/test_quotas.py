@@ -16,6 +16,7 @@ from test_rights import file, md5
 
 from filexfer import Options, Trust
 from filexfer.storage.quotas import ACCOUNTS_MAX, Quotas, counted
+from filexfer.token_access import TokenAccess
 from filexfer.tokens import Store
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ class House:
         peer.frame({"kind": "hello", "version": 1, "token": token})
         assert (peer.reply() or {})["kind"] == "welcome"
         return peer
+
+    def counted(self) -> tuple[int, int]:
+        """Return the bytes that the server counts as used and promised."""
+        access = self.served.server._access
+        assert isinstance(access, TokenAccess)
+        fd = os.open(self.folder, os.O_RDONLY)
+        try:
+            return access._quotas.account(fd).used()
+        finally:
+            os.close(fd)
 
     def used(self) -> int:
         """Return the bytes of all files below the root, temporary ones too."""
@@ -194,17 +205,22 @@ def test_overwriting_counts_the_difference(house: House) -> None:
     assert house.used() == QUOTA
 
 
-def test_what_was_to_be_replaced_is_gone(house: House) -> None:
-    """Who counts on replacing a file that is removed meanwhile gets no more than the quota."""
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_what_was_to_be_replaced_is_less(house: House, is_gone: bool) -> None:
+    """Who counts on replacing a file that is removed or shrinks gets no more than the quota."""
     token = house.token(quota=QUOTA)
     peer, other = house.enter(token), house.enter(token)
     assert put(peer, file("a", data(900))) == []
     begun = begin(peer, "a", 950, if_exists="overwrite")
-    other.frame({"kind": "remove", "name": "a"})
-    assert (other.reply() or {})["kind"] == "ok"
-    assert put(other, file("b", data(900))) == []
+    if is_gone:
+        other.frame({"kind": "remove", "name": "a"})
+        assert (other.reply() or {})["kind"] == "ok"
+        assert put(other, file("b", data(900))) == []
+    else:
+        assert put(other, file("a", data(100)), if_exists="overwrite") == []
+        assert put(other, file("b", data(800))) == []
     assert finish(peer, "a", begun["id"], data(950))["code"] == "quota"
-    assert sorted(os.listdir(house.folder)) == ["b"]
+    assert house.used() == 900
     assert put(other, file("c", data(100))) == []
 
 
@@ -273,6 +289,7 @@ def test_a_drop_box_with_limits(house: House) -> None:
     peer = house.enter(house.token(rights=["create"], quota=QUOTA, max_file_size=600))
     for _ in range(3):
         assert put(peer, file("a", data(300))) == []
+    assert house.counted() == (300, 0)
     assert put(peer, file("a", data(300, 1)), file("b", data(401)), file("c", data(601))) == [
         "quota",
         "too_large",

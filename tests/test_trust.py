@@ -576,6 +576,22 @@ def test_a_server_that_is_met(
 
 
 @pytest.mark.usefixtures("elsewhere")
+def test_a_server_does_not_wait_for_an_answer(
+    recorder: Callable[..., Recorder], identity: certificate.Identity
+) -> None:
+    """After a question the client comes again: the first connection may be gone by then."""
+    peer = recorder(identity.context)
+    trust = Trust(token=TOKEN)
+    trust.ask = lambda *_: not peer.heard
+    connection = Door("127.0.0.1", peer.port, trust=trust, timeout=SECONDS).begin()
+    connection.flush()
+    connection.close()
+    peer.close()
+    assert (peer.came, peer.shook) == (2, 2)
+    assert peer.heard.count(TOKEN.encode()) == 1
+
+
+@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.case("K4")
 def test_a_server_that_is_not_accepted(
     recorder: Callable[..., Recorder], identity: certificate.Identity
@@ -626,6 +642,12 @@ def test_what_makes_no_sense(options: dict[str, object]) -> None:
     """Contradictions are found before anything is done."""
     with pytest.raises(UsageError):
         Trust(**options)  # type: ignore[arg-type] # on purpose
+
+
+def test_trust_is_not_taken_back() -> None:
+    """A client with a fingerprint cannot be told in passing to do without."""
+    with pytest.raises(UsageError, match="trust says it all"):
+        Client("127.0.0.1", trust=Trust(fingerprint=OTHER), insecure=True)
 
 
 def test_a_general_token_goes_over_tls_only(

@@ -53,10 +53,8 @@ class Quotas:
     """The accounts of a server; made before its workers are."""
 
     def __init__(self) -> None:
-        from tempfile import TemporaryFile  # noqa: PLC0415 - only a server with quotas needs it
-
         self.memory = mmap(-1, _HEAD.size + ACCOUNTS_MAX * _SIZE)
-        self.file = TemporaryFile()  # noqa: SIM115 - kept for its locks, which end with a process
+        self.file = _nameless()  # kept for its locks, which end with a process
         self.lock = allocate_lock()
         self.counting = allocate_lock()
         self.slot = 0
@@ -64,7 +62,7 @@ class Quotas:
 
     def close(self) -> None:
         """Give everything up."""
-        self.file.close()
+        os.close(self.file)
         self.memory.close()
 
     def use_slot(self, slot: int) -> None:
@@ -298,6 +296,16 @@ class _Locked:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._number)
         finally:
             self._lock.release()
+
+
+def _nameless() -> int:
+    """Return the descriptor of an empty file that has no name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("filexfer-quotas")
+    from tempfile import TemporaryFile  # noqa: PLC0415 - where the system has no better
+
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def counted(folder: int) -> tuple[int, int]:
