@@ -298,6 +298,12 @@ class Bearers:
         grant = self._anybody.admit(token)
         return Grant(grant.folder, grant.rights, token[:1])
 
+    def use_slot(self, slot: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
 
 @pytest.mark.case("H5")
 def test_connections_by_one_token(
@@ -514,6 +520,8 @@ with Server(sys.argv[1], "::", insecure=True, durability="none", limits=limits) 
             if token == "wrong":
                 raise RefusedError(Code.AUTH_FAILED, "no")
             return Grant(server.folder, server.rights)
+        def close(self):
+            pass
     server._access = Bearers()
     def greet(token, source="10.9.0.2"):
         sock = connect(source, "127.0.0.1" if source == "127.0.0.1" else "10.9.0.1", port)
