@@ -21,6 +21,8 @@ from filexfer.protocol import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
+
     from filexfer.budget import Limit
     from filexfer.connection import Connection
     from filexfer.trust import Trust

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import select
 import socket
@@ -1271,3 +1272,24 @@ def test_a_peer_that_vanishes_is_noticed(pair: LinkPair) -> None:
             options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             values = [each._sock.getsockopt(socket.IPPROTO_TCP, option) for option in options]
             assert values == [30, 10, 3]
+
+
+def test_a_small_buffer_grows(pair: LinkPair) -> None:
+    """What came into a small buffer is there in the large one, and large bodies fit again."""
+    client, server = pair
+    server.begin_small()
+    data = os.urandom(PLAIN_MAX)
+    client.post(data)
+    sender = threading.Thread(target=client.flush)
+    sender.start()
+    server.fill()
+    assert len(server._buffer) < 2 * FRAME_MAX
+    assert bytes(server.body(3)) == data[:3]
+    server.grow()
+    server.grow()
+    assert bytes(server.body(PLAIN_MAX - 3)) == data[3:]
+    assert len(server._buffer) == BUFFER
+    sender.join(SECONDS)
+    client.begin_small()
+    client.grow()
+    assert not client._buffer

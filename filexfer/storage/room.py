@@ -111,18 +111,28 @@ class Room:
         if self.left < 0:
             self.look(fd, name, size, is_promised=promised)
 
-    def promise(self, fd: int, name: str, size: int) -> None:
-        """Promise *size* bytes to a file; they are given back to the ledger by whoever asked.
+    def reserve(self, fd: int, name: str, size: int, large: int) -> int:
+        """Make sure that a file can be begun; if it has *large* bytes or more, promise them to it.
+
+        Returns:
+            How many were promised; the caller gives them back.
 
         Raises:
-            FileError: if there is no space for them.
+            FileError: if it cannot.
 
         """
+        if size < large:
+            if size >= self.left:
+                self.look(fd, name, size)
+            self.check_size(name, size)
+            return 0
+        self.check_size(name, size)
         kept = self._bounds.kept(fd)
         self._promised.add(size)
         if self._promised.total() > reservations.free_bytes(fd) - kept:
             self._promised.add(-size)
             raise FileError(Code.NO_SPACE, name, no_space(kept))
+        return size
 
 
 def no_space(kept: int) -> str:

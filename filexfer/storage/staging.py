@@ -193,7 +193,7 @@ class Staging:
         name = entry.name
         above, part = locate(name)
         folder = self._claimed(name, above)
-        reserved = self._reserve(folder, entry)
+        reserved = self.room.reserve(folder.fd, name, entry.size, LARGE)
         temporary = self.temporary()
         try:
             fd = os.open(temporary, _CREATE, entry.mode & 0o777, dir_fd=folder.fd)
@@ -306,17 +306,6 @@ class Staging:
         """Return a temporary name that nothing has."""
         self._count += 1
         return f"{self._prefix}{self._count:08x}.part"
-
-    def _reserve(self, folder: Directory, entry: Entry) -> int:
-        """Have space promised to a file, if it is large; return how much."""
-        size = entry.size
-        self.room.check_size(entry.name, size)
-        if size >= LARGE:
-            self.room.promise(folder.fd, entry.name, size)
-            return size
-        if size >= self.room.left:
-            self.room.look(folder.fd, entry.name, size)
-        return 0
 
     def _if_there_is_room(self, offered: Entry, decision: Decision) -> Decision:
         try:
