@@ -270,6 +270,8 @@ class Receiver:
         self._leave_folders(message.name)
         is_new = not (message.again or message.shared)
         try:
+            if not message.name:
+                raise FileError(Code.BAD_NAME, "", "what everything goes into is not to be changed")
             entry = Entry(name, FOLDER, 0, message.mtime, message.mode)
             finish = self._staging.make_folder(entry, is_shared=not is_new)
         except FileError as error:

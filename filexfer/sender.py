@@ -128,8 +128,9 @@ class Sender:
 
     def finish_folder_of(self, offer: Offer) -> None:
         """Send mode and time of the folder that *offer* lies in, when all else is sent."""
-        if offer.entry.name != offer.source.name:
-            self._late[offer.wire_name.rpartition("/")[0]] = offer
+        above = offer.wire_name.rpartition("/")[0]
+        if above and offer.entry.name != offer.source.name:
+            self._late[above] = offer
 
     def fail(self, error: FileError) -> None:
         """Report what is not sent, by its name on the wire; in a download the receiver does."""

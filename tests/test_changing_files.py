@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Serve = Callable[..., Served]
 
-SECONDS = float(os.environ.get("FILEXFER_RACE_SECONDS", "0.4"))
+SECONDS = float(os.environ.get("FILEXFER_RACE_SECONDS", "0.2"))
 LONG = float(os.environ.get("FILEXFER_RACE_SECONDS", "2"))
 BLOCK = 16
 LARGE = 64 << 10  # from here on files move in pieces, where they may

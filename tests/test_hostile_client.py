@@ -1577,6 +1577,20 @@ def test_enormous_shares(it: Host) -> None:
     assert peer.reply() == {"kind": "end"}
 
 
+@pytest.mark.case("B23")
+@pytest.mark.parametrize("flags", [{}, {"again": True}, {"shared": True}])
+def test_the_root_is_no_item(host: Callable[..., Host], flags: Reply) -> None:
+    """B23: whoever may replace all that is in it does not get to shut the root, or to date it."""
+    it = host(allow=ALL)
+    os.chmod(it.folder, 0o750)
+    os.utime(it.folder, ns=(5, 5))
+    root = {"kind": "folder", "name": "", "mode": 0, "mtime": 7, **flags}
+    outcomes = put(it.guest(), framed(root), if_exists="overwrite")
+    assert [each["code"] for each in outcomes] == ([] if flags else ["bad_name"])
+    status = it.folder.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o750, 5)
+
+
 # Cuts and leftovers
 
 

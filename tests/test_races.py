@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Serve = Callable[..., Served]
 
-SHORT = float(os.environ.get("FILEXFER_RACE_SECONDS", "0.4"))
+SHORT = float(os.environ.get("FILEXFER_RACE_SECONDS", "0.3"))
 LONG = float(os.environ.get("FILEXFER_RACE_SECONDS", "2"))
 FORCE = Options(if_exists="overwrite", durability="none", jobs=1)
 HOWS = {

@@ -108,7 +108,7 @@ def rich(host: Callable[..., Host], canary: Path) -> Host:  # noqa: F811
 
 
 FROM_CLIENT = [kind for kind in KINDS if kind not in ("welcome", "probe_down")]
-few = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 many = settings(few, max_examples=300)
 
 

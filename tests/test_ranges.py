@@ -128,6 +128,20 @@ def test_a_tree(
     assert tree_state(route.target) == tree_state(route.source)
 
 
+def test_what_everything_goes_into_stays_as_it_was(route: Route) -> None:
+    """Mode and time of the folder whose contents move are not those of the one they go into."""
+    lay(route.source / "tree" / "large", DATA)
+    lay(route.source / "tree" / "d" / "large", OTHER)
+    os.chmod(route.source / "tree", 0o700)
+    os.utime(route.source / "tree", ns=(TIME, TIME))
+    os.chmod(route.target, 0o751)
+    report = send(route, "tree/", if_exists="overwrite")
+    assert (report.files, report.failed) == (2, 0)
+    if route.is_up:
+        assert route.target.stat().st_mode & 0o777 == 0o751
+        assert route.target.stat().st_mtime_ns != TIME
+
+
 @pytest.mark.parametrize("how", [{"jobs": 1}, {"pieces": False}, {"pieces": None}])
 def test_where_it_is_not_worth_it(route: Route, taken: list[int], how: Any) -> None:
     """Over one connection, or where the round trip is short, everything goes as usual."""
