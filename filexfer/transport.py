@@ -58,7 +58,7 @@ _KEEP_ALIVE = [  # an idle connection whose other side has vanished ends after a
 _RECORDS = range(20, 24)  # how a TLS record begins; a frame of ours begins with 0
 
 
-class NotTls(TrustError):  # noqa: N818 - what happened, not a kind of error
+class NotTls(Exception):  # noqa: N818 - this module's one finding, translated by its caller
     """A client talks no TLS to a server that does.
 
     Attributes:
