@@ -3,7 +3,6 @@
 A frame is its length, 4 bytes with the most significant first, and a JSON object. To store, send a
 frame with name, size and hash, then the bytes; one frame answers. To fetch, send a frame with the
 name; a frame with size and hash answers, then the bytes. The tutorial's hash is an "md5" field.
-Where the server asks for a token, it is a "token" field: here from the variable FILEXFER_TOKEN.
 
     python samples/minimal_peer.py put|get NAME HOST PORT [md5]
 """
@@ -19,8 +18,7 @@ from typing import IO, Any
 
 def ask(sock: socket, header: dict[str, object], body: IO[bytes] | None = None) -> dict[str, Any]:
     """Send a frame and the bytes that belong to it; return the header that answers."""
-    token = os.environ.get("FILEXFER_TOKEN")
-    data = json.dumps({**header, "token": token} if token else header).encode()
+    data = json.dumps(header).encode()
     sock.sendall(struct.pack("!I", len(data)) + data)
     if body:
         sock.sendfile(body)

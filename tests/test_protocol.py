@@ -212,6 +212,7 @@ BY_WORD: dict[str, st.SearchStrategy[Any]] = {
     "Name": some_names,
     "Word": plain_texts,
     "Text": plain_texts,
+    "Secret": plain_texts,
     "Digest": digests,
     "Algorithm": st.sampled_from(list(ALGORITHMS)),
     "Size": sizes,

@@ -16,6 +16,7 @@ from filexfer.entry import Entry
 from filexfer.schema import (
     CHECKS,
     ITEMS_MAX,
+    SECRET_MAX,
     SIZE_MAX,
     TEXT_MAX,
     WORD_MAX,
@@ -319,6 +320,7 @@ def test_sizes_refused(value: Any) -> None:
         ("Flag", [True, False], [0, 1, "true", "", None, []]),
         ("Word", ["", "x" * WORD_MAX], ["x" * (WORD_MAX + 1), 1, None, [], {}, True]),
         ("Text", ["", "x" * TEXT_MAX], ["x" * (TEXT_MAX + 1), 1, None, [], {}, True]),
+        ("Secret", ["", "x" * SECRET_MAX], ["x" * (SECRET_MAX + 1), 1, None, [], {}, True]),
         (
             "Algorithm",
             ["xxh3_128", "sha256", "blake2b", "md5"],

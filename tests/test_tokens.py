@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import SECONDS, Raw, Served, framed
-from test_cli_process import ROOT, Service, environment, fx
+from conftest import Raw, Served, framed
+from test_cli_process import Service, environment, fx
 from test_rights import md5
 
 from filexfer import LocalError, RefusedError, TrustError, UsageError
@@ -542,32 +542,6 @@ def test_a_server_that_cannot_start_leaves_no_token(tmp_path: Path) -> None:
     started = fx("serve", tmp_path / "nothing", "--port", "0", "--tokens", path)
     assert started.returncode == 8
     assert Store(path).read() == []
-
-
-@pytest.mark.parametrize("kind", ["md5", "sha256"])
-def test_the_plainest_client(
-    serve: Callable[..., Served], store: Store, tmp_path: Path, kind: str
-) -> None:
-    """The sample that is a client in few lines works with a token, and is told that it needs one."""
-    served = serve(tokens=store.path)
-    here = tmp_path / "here"
-    here.mkdir()
-    (here / "letter.txt").write_text("letter")
-    secret = store.add("plain", ["create", "read"])
-
-    def peer(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        where = (served.server.host, str(served.server.port), kind)
-        command = [sys.executable, str(ROOT / "samples" / "minimal_peer.py"), *words, *where]
-        return subprocess.run(
-            command, cwd=here, env=environment(**variables), capture_output=True, text=True,
-            timeout=SECONDS, check=False,
-        )  # fmt: skip
-
-    assert "token" in peer("put", "letter.txt").stderr
-    assert peer("put", "letter.txt", FILEXFER_TOKEN=secret).returncode == 0
-    (here / "letter.txt").unlink()
-    assert peer("get", "letter.txt", FILEXFER_TOKEN=secret).returncode == 0
-    assert (here / "letter.txt").read_text() == "letter"
 
 
 def test_loading_is_light() -> None:
