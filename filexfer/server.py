@@ -214,6 +214,10 @@ class Server:
                     failures.append(str(error))
         return failures
 
+    def show_certificate(self, tls: ssl.SSLContext) -> None:
+        """Talk TLS by another context from now on; connections under way keep theirs."""
+        self._tls = tls
+
     def close_listener(self) -> None:
         """Give up the port; connections that are open go on."""
         self._listener.close()

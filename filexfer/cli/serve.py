@@ -147,7 +147,8 @@ def run(arguments: Namespace) -> int:
     workers.raise_file_limit()
     notifier = Notifier.from_environment()
     listener = inherited_listener()
-    identity = _identity(arguments)
+    host = str(listener.getsockname()[0]) if listener else arguments.host
+    identity = _identity(arguments, host)
     store, secret = _tokens(arguments, identity, allow)
     try:
         server = Server(
@@ -165,14 +166,14 @@ def run(arguments: Namespace) -> int:
             congestion=arguments.congestion,
             limits=bounds,
         )
+        private = [arguments.cert, arguments.key, arguments.tokens, arguments.access_log]
+        check_root(server.folder, [path for path in private if path is not None])
         line = _connect_string(server, identity, secret, is_quiet=arguments.quiet)
     except BaseException:
         if store and secret:
             store.revoke(_FIRST)  # nobody has it
         raise
-    if arguments.access_log is not None:
-        check_root(server.folder, [arguments.access_log])
-        server.on_reload(logs.transfers_to(arguments.access_log, arguments.log_format).reopen)
+    _reload_on_request(server, arguments, identity, store)
     hangup = workers.hold_signals()  # who reads the address may send one at once
     if arguments.log_format == "json" and not arguments.quiet:
         logs.say(f"serving {shown(server.folder.path)} at {server.address}")
@@ -184,12 +185,29 @@ def run(arguments: Namespace) -> int:
     return workers.serve(server, arguments.workers, notifier, hangup)
 
 
-def _identity(arguments: Namespace) -> Identity | None:
+def _reload_on_request(
+    server: Server, arguments: Namespace, identity: Identity | None, store: Store | None
+) -> None:
+    """Let the server read again what may change while it runs."""
+    if store:
+        server.on_reload(store.read)  # they are read live; this tells whether they can be
+    if identity:
+        from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
+
+        def show_again() -> None:
+            server.show_certificate(certificate.load(arguments.cert, arguments.key).context)
+
+        server.on_reload(show_again)
+    if arguments.access_log is not None:
+        server.on_reload(logs.transfers_to(arguments.access_log, arguments.log_format).reopen)
+
+
+def _identity(arguments: Namespace, host: str) -> Identity | None:
     """Return what clients know the server by; None to talk in the clear."""
     wanted = arguments.secure or arguments.cert is not None or arguments.key is not None
     if arguments.insecure and wanted:
         raise UsageError("--insecure means no encryption; leave out --secure, --cert and --key")
-    if arguments.insecure or not (wanted or others_reach(arguments.host)):
+    if arguments.insecure or not (wanted or others_reach(host)):
         return None
     from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
 
