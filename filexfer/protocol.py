@@ -60,7 +60,8 @@ A sender may ask first: ``ask`` names entries, and ``answer`` has one letter for
     d  ask again with the digest in the entry's ``extra``
 
 A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fatal error is an
-``error`` frame; its sender then reads and drops what is under way for a moment, and closes.
+``error`` frame; its sender then reads and drops what is under way for a moment, and closes. Who
+ends its direction before its ``end`` has gone: what it sent last need not be taken in any more.
 
 ``probe_up`` and ``probe_down`` measure the way and touch no disk. Their body is in parts, without
 holes and without a trailer: exactly ``size`` bytes, at most 67,108,864, which mean nothing.
