@@ -32,8 +32,9 @@ or why there is none. ``size`` may be absent then (standard input); such a body 
 
 The talk
 ========
-The client sends ``hello``, the server answers ``welcome``. Then the client makes requests, each
-answered in turn; it need not wait for one answer before it makes the next request:
+The client sends ``hello``, with its token if it has one; the server answers ``welcome``, or an
+``error`` of the code ``auth_failed``, which may also come later, when the token ends. Then the
+client makes requests, each answered in turn; it need not wait for one answer before the next:
 
     stat -> entries (one or none)     list -> entries ... (until more is false)
     mkdir, remove -> ok               end -> both close

@@ -323,7 +323,10 @@ class Session:
             return sources
         kept = []
         for source in sources:
-            entry = self._folder.find(source.name)
+            try:
+                entry = self._folder.find(source.name)
+            except FileError:
+                entry = None  # the walk finds out and tells
             if entry and entry.type == FOLDER:
                 sender.fail(FileError(Code.DENIED, source.wire_name, _denial(LIST)))
             else:

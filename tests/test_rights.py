@@ -123,6 +123,7 @@ TRIES: list[tuple[str, str, Act, list[set[str]]]] = [
     ("put", "a question", put(framed({"kind": "ask", "entries": []})), [{"create"}]),
     ("get", "a file", asked("get", names=["file"], fresh=True), [{"read"}]),
     ("get", "a folder", asked("get", names=["dir"], fresh=True), [{"read", "list"}]),
+    ("get", "a file and no name", asked("get", names=["../x", "file"], fresh=True), [{"read"}]),
     ("begin", "a new file", in_pieces("new", DATA), [{"create"}]),
     ("range", "of no file", said(framed(RANGE) + b"abc"), [{"create"}]),
     ("finish", "no file", asked("finish", id=UNKNOWN, hash=md5(b"")), [{"create"}]),
