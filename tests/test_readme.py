@@ -249,6 +249,17 @@ def test_fields_of_the_log() -> None:
     assert digits.sub("0", Text().format(record)) + "\n" == digits.sub("0", example)
 
 
+@pytest.mark.parametrize("file", ["README.md", ".github/SECURITY.md"])
+def test_promises_name_their_tests(file: str) -> None:
+    """Every test that proves a promise is there under its name."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) > 10
+    for module, test in named:
+        source = (ROOT / "tests" / module).read_text(encoding="utf-8")
+        assert re.search(rf"^def {test}\(", source, re.MULTILINE), f"{module}::{test}"
+
+
 def test_dependencies() -> None:
     """The table has every package that is installed with this one; the tests' are named."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
