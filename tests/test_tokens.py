@@ -472,6 +472,8 @@ def test_where_the_connect_string_goes(tmp_path: Path) -> None:
         assert file.read_text().startswith("fx://")
     again = tokens(tmp_path, "add", "cid", *near, "--output", str(mine))
     assert again.returncode == 2
+    unknown = tokens(tmp_path, "add", "cid", "--cert", str(tmp_path / "nothing"))
+    assert unknown.returncode == 8
     assert "cid" not in tokens(tmp_path, "list").stdout
     assert tokens(tmp_path, "revoke", "ann").returncode == 0
     assert not usual.exists()

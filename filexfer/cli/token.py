@@ -115,7 +115,6 @@ def _add(store: Store, arguments: Namespace) -> None:
     if path not in (None, "-") and os.path.lexists(path):
         raise UsageError(f"{shown(path)} exists already")
     host = arguments.host or connect.seen_from_outside("0.0.0.0")  # noqa: S104 - only named
-    fingerprint = _fingerprint(host, arguments)
     secret = store.add(
         name,
         rights,
@@ -124,8 +123,9 @@ def _add(store: Store, arguments: Namespace) -> None:
         max_file_size=_size(arguments.max_file_size, "--max-file-size"),
         quota=_size(arguments.quota, "--quota"),
     )
-    line = format_connect_string(secret, host, arguments.port, fingerprint)
     try:
+        fingerprint = _fingerprint(host, arguments)
+        line = format_connect_string(secret, host, arguments.port, fingerprint)
         if path == "-" or (path is None and sys.stdout and sys.stdout.isatty()):
             output.print_data([line])
         else:
