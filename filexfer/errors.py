@@ -63,7 +63,9 @@ class Code(StrEnum):
     SIZE_MISMATCH = "size_mismatch"
     HASH_MISMATCH = "hash_mismatch"
     IO_ERROR = "io_error"
+    QUOTA = "quota"
     # of the whole connection
+    AUTH_FAILED = "auth_failed"
     BAD_HEADER = "bad_header"
     OUT_OF_ORDER = "out_of_order"
     UNSUPPORTED = "unsupported"
@@ -166,13 +168,15 @@ class LocalError(FilexferError):
     exit_code = ExitCode.LOCAL
 
 
-def said(code: str, text: str) -> NetworkError | RefusedError:
+def said(code: str, text: str) -> NetworkError | RefusedError | TrustError:
     """Return the exception for what the peer said before it ended the connection."""
     text = f"the other side says: {shown(text)}"
     if code in (Code.BUSY, Code.SHUTTING_DOWN):
         return ConnectionLost(text)
     if code == Code.TIMEOUT:
         return TimedOut(text)
+    if code == Code.AUTH_FAILED:
+        return TrustError(text)
     if code in (Code.BAD_HEADER, Code.OUT_OF_ORDER, Code.UNSUPPORTED, Code.INTERNAL):
         return ProtocolError(text, code)
     return RefusedError(code, text)

@@ -113,10 +113,11 @@ ALIVE_EVERY = 5.0  # seconds
 
 
 class Hello(Message, kind="hello"):
-    """Client: the first frame."""
+    """Client: the first frame; *token* says who it is, where the server asks for that."""
 
     version: Size
     program: Text = ""
+    token: Text = ""
 
 
 class Welcome(Message, kind="welcome"):

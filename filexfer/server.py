@@ -13,6 +13,7 @@ import threading
 from time import monotonic, sleep
 
 from filexfer import protocol
+from filexfer.access import CREATE, LIST, READ, RIGHTS, Anybody
 from filexfer.address import is_loopback, written
 from filexfer.budget import Limit
 from filexfer.congestion import check_name, send_by
@@ -20,7 +21,7 @@ from filexfer.errors import Code, NetworkError, TrustError, UsageError
 from filexfer.names import shown
 from filexfer.options import DURABILITIES
 from filexfer.paced import connected
-from filexfer.session import CREATE, LIST, READ, RIGHTS, Session
+from filexfer.session import Session
 from filexfer.storage.folder import Folder
 
 TYPE_CHECKING = False
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
+    from filexfer.access import Access
     from filexfer.connection import Connection
 
 BACKLOG = 1024
@@ -112,6 +114,7 @@ class Server:
         except BaseException:
             self._close_folder()
             raise
+        self._access: Access = Anybody(self.folder, self.rights)
         self.host, self.port = self._listener.getsockname()[:2]
         self._durability = durability
         self._timeout = timeout
@@ -220,7 +223,7 @@ class Server:
         connection = connected(
             sock, self._limit, timeout=self._timeout, tls=self._tls, server_side=True
         )
-        session = Session(connection, self.folder, self.rights, self._durability)
+        session = Session(connection, self._access, self._durability)
         with self._lock:
             is_full = len(self._sessions) >= CONNECTIONS_MAX
         if is_full or not self._start(session):

@@ -9,6 +9,7 @@ import logging
 from time import monotonic
 
 from filexfer import __version__, probe, protocol, ranged
+from filexfer.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -37,12 +38,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from filexfer.access import Access, Grant
     from filexfer.connection import Connection
     from filexfer.schema import Message
     from filexfer.storage.folder import Folder
 
-READ, LIST, CREATE, OVERWRITE, DELETE = "read", "list", "create", "overwrite", "delete"
-RIGHTS = (READ, LIST, CREATE, OVERWRITE, DELETE)
 OPENING_SECONDS = 10.0  # for a client's first frame, all in all
 _ENTRIES = 500  # of a listing in one frame
 _ENTRIES_BYTES = 60_000
@@ -56,40 +56,22 @@ class Session:
 
     Args:
         connection: To the client.
-        folder: What is served.
-        rights: What the client may do.
+        access: Decides what the client may do, and where.
         durability: ``none``, ``batch`` or ``file``.
 
     """
 
-    def __init__(
-        self, connection: Connection, folder: Folder, rights: frozenset[str], durability: str
-    ) -> None:
+    _grant: Grant  # known once the client has said who it is
+    _folder: Folder
+
+    def __init__(self, connection: Connection, access: Access, durability: str) -> None:
         self._connection = connection
-        self._folder = folder
-        self._rights = rights
+        self._access = access
         self._durability = durability
-        self._ranges = ranges = Ranges(connection, folder, durability)
+        self._ranges: Ranges | None = None
         self.is_busy = False  # whether a request is being carried out
         self.is_ending = False
-        self._requests: dict[type[Message], tuple[str, Callable[..., None]]] = {
-            protocol.Stat: (LIST, self._stat),
-            protocol.List: (LIST, self._list),
-            protocol.MakeFolder: (CREATE, self._make_folder),
-            protocol.Remove: (DELETE, self._remove),
-            protocol.ProbeUp: (CREATE, self._probe_up),
-            protocol.ProbeDown: (READ, self._probe_down),
-            ranged.Begin: (CREATE, self._begin),
-            ranged.Range: (CREATE, ranges.range),
-            ranged.Finish: (CREATE, ranges.finish),
-            ranged.Abandon: (CREATE, ranges.abandon),
-            ranged.Slice: (READ, ranges.slice),
-            ranged.DigestOf: (READ, ranges.digest),
-            protocol.Put: (CREATE, self._put),
-            protocol.Get: (READ, self._get),
-            protocol.Store: (CREATE, self._store),
-            protocol.Fetch: (READ, self._fetch),
-        }
+        self._requests: dict[type[Message], tuple[str, Callable[..., None]]] = {}
 
     def run(self) -> None:
         """Serve the client until it ends; its faults and ours end this connection only."""
@@ -112,7 +94,8 @@ class Session:
             logger.exception("%s: fault in filexfer", connection.peer)
             connection.fail(ProtocolError("a fault in the server; see its log", Code.INTERNAL))
         finally:
-            self._ranges.close()
+            if self._ranges:
+                self._ranges.close()
             connection.close()
 
     def end(self) -> None:
@@ -137,9 +120,12 @@ class Session:
             connection.deadline = None
             kind = type(message)
             state = protocol.TRANSITIONS[state][kind]
-            if kind is protocol.Hello:
+            if isinstance(message, protocol.Hello):
                 self._greet(message)
-            elif kind in self._requests:
+            elif kind is not protocol.Alive and kind is not protocol.End:
+                if isinstance(message, protocol.Store | protocol.Fetch):
+                    self._admit(message.token)
+                self._grant.check()
                 right, carry_out = self._requests[kind]
                 self._carry_out(message, right, carry_out)
             if state in (State.TAKING, State.GIVING):  # the exchange was run to its end
@@ -165,19 +151,47 @@ class Session:
             raise RefusedError(Code.SHUTTING_DOWN, "the server is shutting down")
         return message
 
-    def _greet(self, message: Message) -> None:
-        assert isinstance(message, protocol.Hello)  # noqa: S101 - the table allows no other
+    def _admit(self, token: str) -> None:
+        """Find out what the bearer of *token* may do, and where."""
+        grant = self._access.admit(token)
+        if self._ranges:
+            if grant is self._grant:
+                return
+            self._ranges.close()
+        self._grant, self._folder = grant, grant.folder
+        self._ranges = ranges = Ranges(self._connection, grant.folder, self._durability)
+        self._requests = {
+            protocol.Stat: (LIST, self._stat),
+            protocol.List: (LIST, self._list),
+            protocol.MakeFolder: (CREATE, self._make_folder),
+            protocol.Remove: (DELETE, self._remove),
+            protocol.ProbeUp: (CREATE, self._probe_up),
+            protocol.ProbeDown: (READ, self._probe_down),
+            ranged.Begin: (CREATE, self._begin),
+            ranged.Range: (CREATE, ranges.range),
+            ranged.Finish: (CREATE, ranges.finish),
+            ranged.Abandon: (CREATE, ranges.abandon),
+            ranged.Slice: (READ, ranges.slice),
+            ranged.DigestOf: (READ, ranges.digest),
+            protocol.Put: (CREATE, self._put),
+            protocol.Get: (READ, self._get),
+            protocol.Store: (CREATE, self._store),
+            protocol.Fetch: (READ, self._fetch),
+        }
+
+    def _greet(self, message: protocol.Hello) -> None:
         if message.version != protocol.VERSION:
             raise ProtocolError(
                 f"this server speaks version {protocol.VERSION} of the protocol, "
                 f"not {message.version}",
                 Code.UNSUPPORTED,
             )
+        self._admit(message.token)
         self._connection.send(
             protocol.Welcome(
                 version=protocol.VERSION,
                 program=f"filexfer {__version__}",
-                rights=[right for right in RIGHTS if right in self._rights],
+                rights=[right for right in RIGHTS if right in self._grant.rights],
             )
         )
 
@@ -186,7 +200,7 @@ class Session:
     ) -> None:
         is_exchange = isinstance(message, protocol.Put | protocol.Get)
         is_plain = isinstance(message, protocol.Store | protocol.Fetch)
-        if right not in self._rights:
+        if right not in self._grant.rights:
             if is_exchange or is_plain or isinstance(message, protocol.ProbeUp | ranged.Range):
                 raise RefusedError(Code.DENIED, f"this server does not let you {_DEEDS[right]}")
             error = FileError(Code.DENIED, "", f"this server does not let you {_DEEDS[right]}")
@@ -242,14 +256,15 @@ class Session:
         probe.give(self._connection, message.size)
 
     def _begin(self, message: ranged.Begin) -> None:
+        assert self._ranges  # noqa: S101 - made before any request is carried out
         self._ranges.begin(message, self._policy(message.if_exists, checksum=message.checksum))
 
     def _policy(self, if_exists: str = "error", *, checksum: bool = False) -> Policy:
         return Policy(
             if_exists,
             checksum=checksum,
-            may_overwrite=OVERWRITE in self._rights,
-            may_read=READ in self._rights,
+            may_overwrite=OVERWRITE in self._grant.rights,
+            may_read=READ in self._grant.rights,
         )
 
     def _put(self, message: protocol.Put) -> None:

@@ -26,7 +26,7 @@ from conftest import SECONDS, Raw, Served, both, framed, leftovers, tree_state
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import Options, connection, hashing, protocol, server, session
+from filexfer import Options, access, connection, hashing, protocol, server, session
 from filexfer.connection import BUFFER
 from filexfer.errors import Code, FileError
 from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
@@ -1261,7 +1261,7 @@ def test_the_welcome_tells_the_rights(host: Callable[..., Host]) -> None:
     for options in RIGHTS.values():
         it = host(**options)
         assert it.peer().greet()["rights"] == [
-            right for right in session.RIGHTS if right in it.served.server.rights
+            right for right in access.RIGHTS if right in it.served.server.rights
         ]
 
 

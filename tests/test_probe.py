@@ -10,6 +10,7 @@ import pytest
 from conftest import SECONDS, Raw, Served, both, framed, tcp_pair, tree_state
 
 from filexfer import ConnectionLost, ProtocolError, probe, requests
+from filexfer.access import Anybody
 from filexfer.connection import Connection
 from filexfer.dial import Door
 from filexfer.errors import Code
@@ -161,7 +162,7 @@ def test_the_right_to_read_is_needed(tmp_path: Path) -> None:
     ours, theirs = tcp_pair()
     peer = Raw(ours)
     with Folder(tmp_path) as folder, ours:
-        session = Session(Connection(theirs), folder, frozenset({"create"}), "none")
+        session = Session(Connection(theirs), Anybody(folder, frozenset({"create"})), "none")
         thread = threading.Thread(target=session.run)
         thread.start()
         peer.greet()
@@ -220,7 +221,7 @@ def test_round_trip_without_rights(tmp_path: Path) -> None:
     """A refusal is an answer too."""
     ours, theirs = tcp_pair()
     with Folder(tmp_path) as folder:
-        session = Session(Connection(theirs), folder, frozenset(), "none")
+        session = Session(Connection(theirs), Anybody(folder, frozenset()), "none")
         client = Connection(ours)
         client.post(framed({"kind": "hello", "version": 1}))
 

@@ -27,8 +27,8 @@ MD5 = "49f68a5c8493ec2c0bf489821c21fc3b"  # of "hi"
 # Each kind of message as it is written, and what it is.
 MESSAGES: list[tuple[str, Message]] = [
     (
-        '{"kind":"hello","version":1,"program":"x"}',
-        protocol.Hello(version=1, program="x"),
+        '{"kind":"hello","version":1,"program":"x","token":"t"}',
+        protocol.Hello(version=1, program="x", token="t"),
     ),
     (
         '{"kind":"welcome","version":1,"program":"x","rights":["read","list"]}',

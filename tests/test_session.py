@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import framed
 
+from filexfer.access import Anybody
 from filexfer.connection import Connection
 from filexfer.session import Session
 from filexfer.storage.folder import Folder
@@ -33,7 +34,7 @@ def test_who_may_list_may_not_read(tmp_path: Path, requests: list[dict[str, Any]
     (tmp_path / "file").write_bytes(b"contents")
     ours, theirs = socket.socketpair()
     with Folder(tmp_path) as folder, ours:
-        session = Session(Connection(theirs), folder, frozenset({"list"}), "none")
+        session = Session(Connection(theirs), Anybody(folder, frozenset({"list"})), "none")
         thread = threading.Thread(target=session.run)
         thread.start()
         ours.sendall(b"".join(map(framed, requests)))

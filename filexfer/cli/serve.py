@@ -11,6 +11,7 @@ import socket
 import sys
 
 from filexfer import Server, UsageError, workers
+from filexfer.access import RIGHTS
 from filexfer.address import DEFAULT_PORT, format_url, is_loopback
 from filexfer.cli import options, output
 from filexfer.names import shown
@@ -107,7 +108,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _announce(server: Server, *, insecure: bool) -> None:
-    rights = [right for right in _RIGHTS if right in server.rights]
+    rights = [right for right in RIGHTS if right in server.rights]
     output.say(f"folder   {shown(server.folder.path)}")
     output.say(f"address  {server.address}")
     whom, flag, address = "every user of this machine", "", server.address
@@ -133,6 +134,3 @@ def _seen_from_outside(host: str) -> str:
         except OSError:
             return socket.gethostname()
         return str(sock.getsockname()[0])
-
-
-_RIGHTS = ("read", "list", "create", "overwrite", "delete")

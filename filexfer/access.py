@@ -1,0 +1,63 @@
+"""Who may do what: the rights of a client, and who gives them.
+
+This module must not know connections, or how secrets are kept.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from filexfer.storage.folder import Folder
+
+    class Access(Protocol):
+        """Decides about clients, for all sessions of a server."""
+
+        def admit(self, token: str) -> Grant:
+            """Return what the bearer of *token* may do; RefusedError if that is nobody known."""
+
+
+READ, LIST, CREATE, OVERWRITE, DELETE = "read", "list", "create", "overwrite", "delete"
+RIGHTS = (READ, LIST, CREATE, OVERWRITE, DELETE)
+
+
+class Grant:
+    """What one client may do.
+
+    Args:
+        folder: Where; all names are relative to it.
+        rights: Some of ``RIGHTS``.
+        name: Whose it is, for logs; ``""`` for anybody.
+
+    """
+
+    def __init__(self, folder: Folder, rights: frozenset[str], name: str = "") -> None:
+        self.folder = folder
+        self.rights = rights
+        self.name = name
+
+    def check(self) -> None:
+        """Do nothing: what anybody may do cannot be taken back.
+
+        Raises:
+            RefusedError: in other grants, if this one does not hold any more.
+
+        """
+
+
+class Anybody:
+    """Gives the same rights to all, whatever they show.
+
+    Args:
+        folder: Where.
+        rights: Some of ``RIGHTS``.
+
+    """
+
+    def __init__(self, folder: Folder, rights: frozenset[str]) -> None:
+        self._grant = Grant(folder, rights)
+
+    def admit(self, token: str) -> Grant:  # noqa: ARG002 - as Access says
+        """Return what anybody may do."""
+        return self._grant
