@@ -66,6 +66,9 @@ A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fata
 ``probe_up`` and ``probe_down`` measure the way and touch no disk. Their body is in parts, without
 holes and without a trailer: exactly ``size`` bytes, at most 67,108,864, which mean nothing.
 
+Between machines all this goes inside TLS 1.3; both sides ask for ``filexfer/1`` (ALPN). A server
+that talks TLS answers a frame in the clear with an ``error`` in the clear, and closes.
+
 Files in pieces
 ===============
 One stream fills a long link badly. So a large file may move in pieces, over several connections of

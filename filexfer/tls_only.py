@@ -5,7 +5,7 @@ This module must not know what is talked about after it.
 
 from __future__ import annotations
 
-from filexfer.errors import Code, RefusedError
+from filexfer.errors import Code, RefusedError, TrustError
 from filexfer.transport import NotTls
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ def shake_hands(connection: Connection) -> None:
         connection.handshake()
     except NotTls as error:
         if not error.is_frame:
-            raise
+            raise TrustError(str(error)) from None
         plain = error.plain
         connection.change_parts(lambda _, waiting: (plain, waiting))
         raise RefusedError(

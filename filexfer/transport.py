@@ -45,7 +45,7 @@ _TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a t
 _RECORDS = range(20, 24)  # how a TLS record begins; a frame of ours begins with 0
 
 
-class NotTls(TrustError):  # noqa: N818 - what happened, not a kind of error
+class NotTls(Exception):  # noqa: N818 - this module's one finding, translated by its caller
     """A client talks no TLS to a server that does.
 
     Attributes:
