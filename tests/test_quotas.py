@@ -359,6 +359,30 @@ def test_abandoned_files_among_living_ones(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_a_count_that_was_disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored during a count may be counted twice; then nothing is refused by that count."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    ledger = Quotas()
+    account = ledger.account(fd)
+
+    def disturbed(folder: int) -> tuple[int, int]:
+        monkeypatch.setattr(quotas, "counted", counted)
+        (tmp_path / "a").write_bytes(data(600))
+        account.give_back(0, 0, 600)
+        return counted(folder)
+
+    monkeypatch.setattr(quotas, "_PRESSING", 1e9)
+    monkeypatch.setattr(quotas, "counted", disturbed)
+    try:
+        account.count()
+        assert account.used() == (1200, 0)
+        assert account.promise(400, QUOTA) == (400, 0)
+        assert account.promise(1, QUOTA) is None
+    finally:
+        ledger.close()
+        os.close(fd)
+
+
 def test_counting(tmp_path: Path) -> None:
     """All regular files count, also in hidden folders and many levels down; nothing else does."""
     deep = tmp_path

@@ -483,7 +483,7 @@ def test_where_the_connect_string_goes(tmp_path: Path) -> None:
     "words",
     [
         "add", "revoke", "list ann", "add ../x", "add a --rights all", "add a --rights ,",
-        "add a --rights create,delete", "add a --rights overwrite,read", "add a --root ..",
+        "add a --rights create,delete", "add a --root /etc", "add a --rights overwrite,read", "add a --root ..",
         "add a --expires soon", "add a --expires 2030-02-31", "add a --quota 5Mbit",
         "add a --quota -1", "add a --max-file-size 5/s", "add a --port 0", "revoke nobody",
     ],

@@ -36,7 +36,9 @@ def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="letters, digits, - _ and .")
     parser.add_argument(
-        "--file", metavar="FILE", help="read the connect string from this file; not others'"
+        "--file",
+        metavar="FILE",
+        help="read the connect string from this file, which nobody else may read",
     )
     parser.add_argument(
         "--no-check", action="store_true", help="store it without asking the server"

@@ -118,7 +118,7 @@ def _add(store: Store, arguments: Namespace) -> None:
     secret = store.add(
         name,
         rights,
-        root=arguments.root.strip("/"),
+        root=arguments.root.rstrip("/"),
         expires=None if arguments.expires is None else _time(arguments.expires),
         max_file_size=_size(arguments.max_file_size, "--max-file-size"),
         quota=_size(arguments.quota, "--quota"),

@@ -21,7 +21,7 @@ import stat
 import struct
 from _thread import allocate_lock
 from mmap import mmap
-from time import monotonic
+from time import monotonic, thread_time
 
 from filexfer import names
 from filexfer.storage.directories import FLAGS, Directory
@@ -36,11 +36,12 @@ ACCOUNTS_MAX = 1024  # folders that have one
 COUNT_AGAIN = 60.0  # seconds
 _SHARE = 20  # counting takes at most the twentieth part of the time ...
 _PRESSING = 4  # ... or the fourth, before something is refused
+_CHEAP = 0.05  # seconds of work; a count that others disturbed is made again, if it is as cheap
 _LEVELS_MAX = 256  # folders in folders; no client can make as many
 
 _KEY = struct.Struct("QQ")  # device and inode of the folder
 _USED = struct.Struct("qq")  # bytes that lie there, and all that was ever added
-_WHEN = struct.Struct("ddq")  # last count: when, how long; whether something was removed since
+_WHEN = struct.Struct("ddq")  # last count: when, how long; whether it may be too high by now
 _SLOT = struct.Struct("qq")  # promised, and promised in the place of what will be replaced
 _USED_AT = _KEY.size
 _WHEN_AT = _USED_AT + _USED.size
@@ -205,18 +206,20 @@ class Account:
                     return
                 _WHEN.pack_into(self._memory, self._at + _WHEN_AT, when, took, 0)
                 before, promised_before = self._used()[1], sum(self._promised())
-            began = monotonic()
+            began, busy = monotonic(), thread_time()
             published, temporary = counted(self._folder)
-            took = monotonic() - began
+            took, busy = monotonic() - began, thread_time() - busy
             with _Locked(self._quotas, mine):
                 added = self._used()[1]
                 # What was stored meanwhile may have been seen or not; what is under way was
                 # promised, so that only other temporary files are added.
-                promised = max(promised_before, sum(self._promised()))
+                promised_after = sum(self._promised())
+                promised = max(promised_before, promised_after)
                 used = published + added - before + max(0, temporary - promised)
                 _USED.pack_into(self._memory, self._at + _USED_AT, used, added)
-                removed = self._when()[2]
-                _WHEN.pack_into(self._memory, self._at + _WHEN_AT, monotonic(), took, removed)
+                is_sure = added == before and promised_after == promised_before
+                again = self._when()[2] or (not is_sure and busy < _CHEAP)
+                _WHEN.pack_into(self._memory, self._at + _WHEN_AT, monotonic(), took, again)
 
     def _is_due(self) -> bool:
         when, took, _ = self._when()
