@@ -345,7 +345,7 @@ linux_only = pytest.mark.skipif(
 @linux_only
 def test_a_server_does_as_the_model() -> None:
     """The same steps every time."""
-    run_state_machine_as_test(Files, settings=settings(BOUNDS, max_examples=6, derandomize=True))
+    run_state_machine_as_test(Files, settings=settings(BOUNDS, max_examples=5, derandomize=True))
 
 
 @linux_only
