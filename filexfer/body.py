@@ -10,10 +10,10 @@ from __future__ import annotations
 from filexfer import hashing
 from filexfer.buffers import ROOM, borrowed
 from filexfer.codec import part_length
+from filexfer.entry import entry_of_file
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.framing import LENGTH
 from filexfer.names import shown
-from filexfer.storage.staging import entry_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

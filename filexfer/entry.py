@@ -80,3 +80,13 @@ def same_time(one: int, other: int) -> bool:
         if (one % step == 0 or other % step == 0) and one // step == other // step:
             return True
     return False
+
+
+def entry_of_file(name: str, size: int, mtime: int, mode: int, digest: str = "") -> Entry:
+    """Return the entry of a file."""
+    return Entry(name, FILE, size, mtime, mode, digest)
+
+
+def entry_of_link(name: str, target: str, mtime: int) -> Entry:
+    """Return the entry of a symbolic link."""
+    return Entry(name, LINK, 0, mtime, 0o777, target)

@@ -14,14 +14,13 @@ from time import time_ns
 from filexfer import hashing, protocol, ranged
 from filexfer.answers import Answers
 from filexfer.body import LargeBody, mismatch
-from filexfer.entry import FILE, FOLDER, Entry
+from filexfer.entry import FILE, FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, CutShort, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.protocol import PLAIN_MAX, State
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result
-from filexfer.storage.staging import entry_of_file, entry_of_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

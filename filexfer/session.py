@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from filexfer import __version__, granted, logged, probe, protocol, ranged
+from filexfer import __version__, granted, logged, plain, probe, protocol, ranged
 from filexfer.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
 from filexfer.entry import FOLDER
 from filexfer.errors import (
@@ -30,9 +30,8 @@ from filexfer.ranges import Ranges
 from filexfer.report import Report
 from filexfer.schema import written_size
 from filexfer.sources import Source, count, walk
-from filexfer.storage.reading import LargeFile
 from filexfer.tls_only import shake_hands
-from filexfer.transfers import CUT, Record
+from filexfer.transfers import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -317,6 +316,12 @@ class Session:
             report.failed,
         )
 
+    def _store(self, message: protocol.Store) -> None:
+        plain.store(self._connection, self._grant, self._durability, message)
+
+    def _fetch(self, message: protocol.Fetch) -> None:
+        plain.fetch(self._connection, self._grant, message)
+
     def _without_folders(self, sources: list[Source], sender: Sender) -> list[Source]:
         """Return the sources that may be sent: to send a folder is to list what is in it."""
         if LIST in self._grant.rights:
@@ -333,56 +338,6 @@ class Session:
                 kept.append(source)
         return kept
 
-    # Plain clients
-
-    def _store(self, message: protocol.Store) -> None:
-        with granted.staging(self._grant, "error", self._durability) as staging:
-            receiver = logged.receiver(self._connection, staging, Report(), self._grant.name)
-            result, error = receiver.store(message)
-        if error:
-            self._refuse(error)
-            return
-        self._connection.send(
-            protocol.Stored(name=message.name, size=message.size, hash=message.hash, result=result)
-        )
-
-    def _fetch(self, message: protocol.Fetch) -> None:
-        """Send one file whole; its hash must come first, so it is read twice."""
-        connection = self._connection
-        record = Record(connection.peer, self._grant.name, "get")
-        digest = self._folder.digest(message.name, message.hash, _no_tick)
-        record.begin(message.name)
-        with self._folder.reading() as reading:
-            entry = reading.stat(message.name)
-            file = LargeFile(reading, entry)
-            try:
-                connection.send(
-                    protocol.File(
-                        name=message.name,
-                        size=entry.size,
-                        hash=digest,
-                        mtime=entry.mtime,
-                        mode=entry.mode,
-                    )
-                )
-                self._send_plain_body(file)
-                record.add(message.name, entry.size, digest, "sent")
-            finally:
-                file.close()
-                record.end(CUT)
-
-    def _send_plain_body(self, file: LargeFile) -> None:
-        """Send the bytes; a file that changed meanwhile can only be answered by hanging up."""
-        left = file.entry.size
-        buffer = memoryview(bytearray(min(left, 256 << 10)))
-        while left:
-            got = file.read_into(buffer)
-            if not got:
-                raise ConnectionLost(f"{shown(file.entry.name)} became shorter while it was sent")
-            self._connection.post(buffer[:got])
-            self._connection.flush()
-            left -= got
-
 
 def _denial(right: str) -> str:
     return f"this server does not let you {_DEEDS[right]}"
@@ -391,10 +346,6 @@ def _denial(right: str) -> str:
 def _is_stranger(error: FilexferError) -> bool:
     """Tell whether somebody tried to get in who may not."""
     return isinstance(error, RefusedError) and error.code == Code.AUTH_FAILED
-
-
-def _no_tick() -> None:
-    """Do nothing: a plain client knows no ``alive``."""
 
 
 _DEEDS = {

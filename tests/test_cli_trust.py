@@ -77,10 +77,10 @@ def test_a_login_and_after(service: Service, tmp_path: Path) -> None:
     assert fx("rm", "nas:b").returncode != 0  # without the right
     looked = fx("doctor", "nas:")
     assert looked.returncode == 0, looked.stdout
-    assert service.told("identity") in looked.stdout
+    assert service.told("fingerprint") in looked.stdout
     where = f"127.0.0.1:{service.port}"
     listed = fx("remotes").stdout.split()
-    assert listed == ["nas", where, service.told("identity"), "read,list,create"]
+    assert listed == ["nas", where, service.told("fingerprint"), "read,list,create"]
     assert fx("logout", "nas").returncode == 0
     assert fx("logout", "nas").returncode == 3
     assert fx("remotes").stdout == ""
@@ -92,7 +92,7 @@ def test_a_login_that_fails(service: Service, tmp_path: Path) -> None:
     line = connect_string(service)
     token = parse_connect_string(line).token
     wrong = line.replace(token, token[::-1])
-    for each in (wrong, line.replace(service.told("identity"), OTHER)):
+    for each in (wrong, line.replace(service.told("fingerprint"), OTHER)):
         done = fx("login", "nas", input=each)
         assert done.returncode == 4, done.stderr
         assert token not in done.stderr
@@ -115,7 +115,7 @@ def test_a_login_that_fails(service: Service, tmp_path: Path) -> None:
 def test_other_ways_to_a_token(service: Service, tmp_path: Path) -> None:
     """A file, two variables, and the whole line in the command, which is warned about."""
     line = connect_string(service)
-    token, pin = parse_connect_string(line).token, service.told("identity")
+    token, pin = parse_connect_string(line).token, service.told("fingerprint")
     kept = tmp_path / "token"
     kept.write_text(token + "\n")
     kept.chmod(0o600)
@@ -156,7 +156,7 @@ def test_secrets_stay_secret(service: Service, tmp_path: Path) -> None:
         (("put", tmp_path / "a", line[:-3]), None),
         (("put", tmp_path / "none", "nas:"), None),
         (("get", "nas:none", tmp_path / "x"), None),
-        (("ls", service.address, "--fingerprint", service.told("identity")), None),
+        (("ls", service.address, "--fingerprint", service.told("fingerprint")), None),
         (("doctor", "nas:"), None),
         (("remotes",), None),
         (("--help",), None),
@@ -201,7 +201,7 @@ def _command_lines(top: int) -> list[str]:
 def test_an_unknown_server(service: Service, tmp_path: Path) -> None:
     """A script gets exit code 4 and the fingerprint; --accept-new stores it; a change is an end."""
     token = parse_connect_string(connect_string(service)).token
-    pin = service.told("identity")
+    pin = service.told("fingerprint")
 
     def listing(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -251,14 +251,14 @@ def test_a_person_is_asked(service: Service, answer: str) -> None:
     said = ""
     while "[y/N]" not in said and select.select([near], [], [], SECONDS)[0]:
         said += os.read(near, 1000).decode()
-    assert service.told("identity") in said
+    assert service.told("fingerprint") in said
     os.write(near, answer.encode() + b"\n")
     reader = threading.Thread(target=_drain, args=(near,), daemon=True)
     reader.start()
     assert process.wait(SECONDS) == (0 if answer == "y" else 4)
     reader.join(SECONDS)
     os.close(near)
-    assert (service.told("identity") in fx("remotes").stdout) == (answer == "y")
+    assert (service.told("fingerprint") in fx("remotes").stdout) == (answer == "y")
 
 
 def _drain(fd: int) -> None:
@@ -327,7 +327,7 @@ def test_a_given_certificate(tmp_path: Path) -> None:
     given = ("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
     with Service(tmp_path / "in", *given, "--workers", "1") as service:
         line = connect_string(service)
-        assert parse_connect_string(line).fingerprint == service.told("identity")
+        assert parse_connect_string(line).fingerprint == service.told("fingerprint")
         assert fx("ls", line.partition("#")[0], "--ca", tmp_path / "ca.pem").returncode == 0
         assert fx("ls", line.partition("#")[0], "--ca", "system").returncode == 4
         done = fx("login", "nas", "--ca", "ca.pem", input=line, cwd=tmp_path)

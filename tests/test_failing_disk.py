@@ -15,12 +15,13 @@ import pytest
 from conftest import leftovers
 from disks import MIB, ext4, run, why_no_disks
 
+from filexfer.entry import entry_of_file
 from filexfer.errors import Code
 from filexfer.storage import system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Policy
 from filexfer.storage.publishing import Publisher
-from filexfer.storage.staging import Staging, entry_of_file
+from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ from filexfer.errors import Code, FileError
 from filexfer.intake import BUFFER
 from filexfer.limits import Limits
 from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
-from filexfer.storage import reservations, staging
+from filexfer.storage import draft, reservations, staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1668,11 +1668,11 @@ def test_holes_that_the_disk_cannot_hold(it: Host, monkeypatch: pytest.MonkeyPat
         def hexdigest(self) -> str:
             return self._made.hexdigest()
 
-    def too_far(draft: staging.Draft, size: int) -> None:
-        raise FileError(Code.TOO_LARGE, draft.staged.entry.name, f"{size} bytes are too many")
+    def too_far(made: draft.Draft, size: int) -> None:
+        raise FileError(Code.TOO_LARGE, made.staged.entry.name, f"{size} bytes are too many")
 
     monkeypatch.setattr(hashing, "new", Noted)
-    monkeypatch.setattr(staging.Draft, "skip", too_far)
+    monkeypatch.setattr(draft.Draft, "skip", too_far)
     outcomes = put(it.guest(), parts("a", b"x" * 100, 3 << 20), file("b", b"hi"))
     assert [(each["item"], each["code"]) for each in outcomes] == [(1, "too_large")]
     assert it.names() == {"b"}

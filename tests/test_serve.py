@@ -121,7 +121,7 @@ def test_this_folder_is_served_by_default(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr
-        assert process.stderr.readline() == f"folder   {tmp_path}\n"
+        assert process.stderr.readline() == f"folder      {tmp_path}\n"
         address = process.stderr.readline().split()[1]
         assert fx("ls", address).stdout == "mine\n"
         process.terminate()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from filexfer.errors import Code, FileError
-from filexfer.storage import directories, system
-from filexfer.storage.directories import Directories, Directory
+from filexfer.storage import directories, directory, system
+from filexfer.storage.directories import Directories
+from filexfer.storage.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -274,7 +275,7 @@ def test_a_claim_waits_for_a_sweep_but_not_for_ever(
     with Directories(root) as sweeping, Directories(root) as folders:
         fcntl.flock(sweeping.get("").fd, fcntl.LOCK_EX)
         folders.get("").claim()
-        assert len(pauses) == directories._CLAIM_TRIES
+        assert len(pauses) == directory._CLAIM_TRIES
         assert folders.get("").claimed
 
 

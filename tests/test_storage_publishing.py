@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import SECONDS, leftovers
 
-from filexfer.entry import FOLDER, Entry
+from filexfer.entry import FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, LocalError
 from filexfer.storage import publishing, system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Policy
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import Result
-from filexfer.storage.staging import Staging, entry_of_file, entry_of_link
+from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

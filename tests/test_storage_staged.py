@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 from test_storage_reading import powerless
 
-from filexfer.entry import FOLDER, Entry
+from filexfer.entry import FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, FileError
 from filexfer.hashing import digest_of
 from filexfer.names import derived
 from filexfer.storage import staged, system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Decision, Policy
-from filexfer.storage.staging import Staging, entry_of_file, entry_of_link
+from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

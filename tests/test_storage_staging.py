@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import tree_state
 
-from filexfer.entry import FILE, FOLDER, LINK, Entry
+from filexfer.entry import FILE, FOLDER, LINK, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, FileError
 from filexfer.storage import reservations, staging, system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Policy
-from filexfer.storage.staging import Staging, entry_of_file, entry_of_link
+from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from filexfer.entry import FILE, Entry
+from filexfer.entry import FILE, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, FileError
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
-from filexfer.storage.staging import entry_of_file, entry_of_link
 from filexfer.storage.stream import StreamSource, StreamTarget
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ import os
 import sys
 
 from filexfer import Server, UsageError, logs, workers
-from filexfer.access import RIGHTS
 from filexfer.activation import inherited_listener
-from filexfer.address import DEFAULT_PORT, format_url, is_loopback
-from filexfer.cli import connect, limits, options, output
+from filexfer.address import DEFAULT_PORT
+from filexfer.cli import announce, connect, limits, options
 from filexfer.connect_string import format_connect_string
 from filexfer.listening import others_reach
 from filexfer.loglimit import LogLimit
@@ -23,8 +22,10 @@ from filexfer.roots import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
+    from filexfer import Limits
     from filexfer.certificate import Identity
     from filexfer.tokens import Store
 
@@ -132,13 +133,7 @@ def _add_messages(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Serve until told to stop, and return the exit code."""
-    if not 1 <= arguments.workers <= WORKERS_MAX:
-        raise UsageError(f"--workers must be 1 to {WORKERS_MAX}, not {arguments.workers}")
-    if not 0 <= arguments.port <= 65535:
-        raise UsageError(f"--port must be 0 to 65535, not {arguments.port}")
-    allow = [word for word in arguments.allow.split(",") if word]
-    if set(allow) - {"overwrite", "delete"}:
-        raise UsageError("--allow takes overwrite and delete, with a comma between")
+    _check(arguments)
     bounds = limits.given(arguments)
     level = logging.INFO if arguments.verbose else logging.WARNING
     stderr = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
@@ -149,25 +144,9 @@ def run(arguments: Namespace) -> int:
     listener = inherited_listener()
     host = str(listener.getsockname()[0]) if listener else arguments.host
     identity = _identity(arguments, host)
-    store, secret = _tokens(arguments, identity, allow)
+    store, secret = _tokens(arguments, identity)
     try:
-        server = Server(
-            arguments.folder,
-            arguments.host,
-            arguments.port,
-            listener=listener,
-            allow=allow,
-            read_only=arguments.read_only,
-            durability=arguments.durability,
-            tls=identity.context if identity else None,
-            tokens=store.path if store else None,
-            insecure=arguments.insecure,
-            bwlimit=arguments.bwlimit,
-            congestion=arguments.congestion,
-            limits=bounds,
-        )
-        private = [arguments.cert, arguments.key, arguments.tokens, arguments.access_log]
-        check_root(server.folder, [path for path in private if path is not None])
+        server = _server(arguments, bounds, listener, identity, store)
         line = _connect_string(server, identity, secret, is_quiet=arguments.quiet)
     except BaseException:
         if store and secret:
@@ -178,11 +157,54 @@ def run(arguments: Namespace) -> int:
     if arguments.log_format == "json" and not arguments.quiet:
         logs.say(f"serving {shown(server.folder.path)} at {server.address}")
     elif not arguments.quiet:
+        fingerprint = identity.fingerprint if identity else ""
         if store:
-            _announce_to_bearers(server, identity, store, line)
+            announce.to_bearers(
+                server, fingerprint, [each.name for each in store.read() or []], line
+            )
         else:
-            _announce(server, identity, insecure=arguments.insecure)
+            announce.to_anybody(server, fingerprint)
     return workers.serve(server, arguments.workers, notifier, hangup)
+
+
+def _check(arguments: Namespace) -> None:
+    if not 1 <= arguments.workers <= WORKERS_MAX:
+        raise UsageError(f"--workers must be 1 to {WORKERS_MAX}, not {arguments.workers}")
+    if not 0 <= arguments.port <= 65535:
+        raise UsageError(f"--port must be 0 to 65535, not {arguments.port}")
+    if set(_allowed(arguments)) - {"overwrite", "delete"}:
+        raise UsageError("--allow takes overwrite and delete, with a comma between")
+
+
+def _allowed(arguments: Namespace) -> list[str]:
+    return [word for word in arguments.allow.split(",") if word]
+
+
+def _server(
+    arguments: Namespace,
+    bounds: Limits,
+    listener: socket.socket | None,
+    identity: Identity | None,
+    store: Store | None,
+) -> Server:
+    server = Server(
+        arguments.folder,
+        arguments.host,
+        arguments.port,
+        listener=listener,
+        allow=_allowed(arguments),
+        read_only=arguments.read_only,
+        durability=arguments.durability,
+        tls=identity.context if identity else None,
+        tokens=store.path if store else None,
+        insecure=arguments.insecure,
+        bwlimit=arguments.bwlimit,
+        congestion=arguments.congestion,
+        limits=bounds,
+    )
+    private = [arguments.cert, arguments.key, arguments.tokens, arguments.access_log]
+    check_root(server.folder, [path for path in private if path is not None])
+    return server
 
 
 def _reload_on_request(
@@ -214,9 +236,7 @@ def _identity(arguments: Namespace, host: str) -> Identity | None:
     return certificate.load(arguments.cert, arguments.key)
 
 
-def _tokens(
-    arguments: Namespace, identity: Identity | None, allow: list[str]
-) -> tuple[Store | None, str]:
+def _tokens(arguments: Namespace, identity: Identity | None) -> tuple[Store | None, str]:
     """Return the tokens by which clients are let in, and the first one if it was made now.
 
     None lets in everybody: on this machine, or with ``--insecure``.
@@ -229,7 +249,7 @@ def _tokens(
 
     store = Store(arguments.tokens)
     usual = ["read", "list", *([] if arguments.read_only else ["create"])]
-    return store, store.add(_FIRST, [*usual, *allow], only_first=True)
+    return store, store.add(_FIRST, [*usual, *_allowed(arguments)], only_first=True)
 
 
 def _connect_string(
@@ -244,41 +264,3 @@ def _connect_string(
     if sys.stderr and sys.stderr.isatty() and not is_quiet:
         return line
     return f"in {shown(connect.keep(line, _FIRST))}, for nobody else to read"
-
-
-def _announce_to_bearers(
-    server: Server, identity: Identity | None, store: Store, line: str
-) -> None:
-    names = [each.name for each in store.read() or []]
-    output.say(f"folder   {shown(server.folder.path)}")
-    output.say(f"address  {server.address}")
-    if identity:
-        output.say(f"identity {identity.fingerprint}")
-    output.say(f"tokens   {', '.join(names)}")
-    if line:
-        output.say(f"connect  {line}")
-        output.say("         (a secret, told only now: filexfer login NAME takes it)")
-    else:
-        output.say("more     filexfer token add NAME")
-    output.say("upload   filexfer put FILE... NAME:")
-    output.say("download filexfer get NAME:FILE .")
-
-
-def _announce(server: Server, identity: Identity | None, *, insecure: bool) -> None:
-    rights = [right for right in RIGHTS if right in server.rights]
-    output.say(f"folder   {shown(server.folder.path)}")
-    output.say(f"address  {server.address}")
-    if identity:
-        output.say(f"identity {identity.fingerprint}")
-    whom, flag, address = "every user of this machine", "", server.address
-    if not is_loopback(server.host):
-        whom = "everybody who can reach the address"
-        if insecure:
-            whom, flag = f"{whom}, unencrypted", "--insecure "
-        address = format_url(
-            connect.seen_from_outside(server.host), server.port, "", is_folder=True
-        )
-    output.say(f"rights   {', '.join(rights)}, for {whom}")
-    if "create" in rights:
-        output.say(f"upload   filexfer put {flag}FILE... {address}")
-    output.say(f"download filexfer get {flag}{address}NAME .")

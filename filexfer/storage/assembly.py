@@ -18,17 +18,17 @@ import stat
 import time
 
 from filexfer import hashing, names
+from filexfer.entry import entry_of_file
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
 from filexfer.storage.directories import Directories, locate
-from filexfer.storage.staging import entry_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filexfer.entry import Entry
-    from filexfer.storage.directories import Directory
+    from filexfer.storage.directory import Directory
     from filexfer.storage.staged import Staged
     from filexfer.storage.staging import Staging
 

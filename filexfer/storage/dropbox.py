@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.entry import Entry
-    from filexfer.storage.directories import Directory
+    from filexfer.storage.directory import Directory
     from filexfer.storage.folder import Folder
 
 _MARK = 9  # bytes that a derived name may be longer

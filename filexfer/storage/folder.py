@@ -12,7 +12,8 @@ from filexfer import names
 from filexfer.entry import FOLDER, Entry
 from filexfer.errors import Code, FileError, LocalError
 from filexfer.storage import system
-from filexfer.storage.directories import FLAGS, Directories, remove
+from filexfer.storage.directories import Directories
+from filexfer.storage.directory import FLAGS, remove
 from filexfer.storage.faults import Fault
 from filexfer.storage.reading import Reading
 from filexfer.storage.reservations import Reservations

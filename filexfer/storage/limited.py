@@ -14,16 +14,17 @@ import stat
 from filexfer.entry import FILE
 from filexfer.errors import Code, FileError
 from filexfer.storage.directories import locate
+from filexfer.storage.draft import Draft
 from filexfer.storage.policy import Choice, Decision
 from filexfer.storage.staged import Result, Staged
-from filexfer.storage.staging import Draft, Staging
+from filexfer.storage.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filexfer.entry import Entry
-    from filexfer.storage.directories import Directory
+    from filexfer.storage.directory import Directory
     from filexfer.storage.folder import Folder
     from filexfer.storage.policy import Policy
     from filexfer.storage.quotas import Account

@@ -24,7 +24,7 @@ from mmap import mmap
 from time import monotonic, thread_time
 
 from filexfer import names
-from filexfer.storage.directories import FLAGS, Directory
+from filexfer.storage.directory import FLAGS, Directory
 from filexfer.storage.reservations import SLOTS
 
 TYPE_CHECKING = False

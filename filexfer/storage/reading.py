@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.hashing import Hash
-    from filexfer.storage.directories import Directory
+    from filexfer.storage.directory import Directory
 
 
 PIECE = 2 << 20  # bytes read at a time from a large file

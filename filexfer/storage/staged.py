@@ -18,7 +18,7 @@ from filexfer import names
 from filexfer.entry import LINK
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
-from filexfer.storage.directories import remove_temporary, time_kept
+from filexfer.storage.directory import remove_temporary, time_kept
 from filexfer.storage.policy import Choice
 
 TYPE_CHECKING = False
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from filexfer.entry import Entry
-    from filexfer.storage.directories import Directory
+    from filexfer.storage.directory import Directory
     from filexfer.storage.policy import Policy
 
     class Staging(Protocol):

@@ -14,10 +14,11 @@ import os
 from time import time_ns
 
 from filexfer import names
-from filexfer.entry import FILE, FOLDER, LINK, Entry
+from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
 from filexfer.storage.directories import Directories, locate
+from filexfer.storage.draft import Draft
 from filexfer.storage.policy import IDENTICAL, Choice, Decision
 from filexfer.storage.reading import Reading
 from filexfer.storage.room import BLOCK, Room
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filexfer.storage.contract import Reader
-    from filexfer.storage.directories import Directory
+    from filexfer.storage.directory import Directory
     from filexfer.storage.folder import Folder
     from filexfer.storage.policy import Policy
 
@@ -313,111 +314,6 @@ class Staging:
         except FileError as error:
             return Decision(Choice.REFUSE, error.code, error.text)
         return decision
-
-
-class Draft:
-    """A file being written.
-
-    It ends with ``finish`` as a verified temporary file, or with ``discard`` as nothing.
-
-    Attributes:
-        fd: Its descriptor, to write to.
-        staged: What it will be when it is finished.
-
-    """
-
-    __slots__ = ("_at", "_holes", "_reserved", "_staging", "fd", "staged")
-
-    def __init__(self, staging: Staging, staged: Staged, fd: int, reserved: int) -> None:
-        self._staging = staging
-        self.staged = staged
-        self.fd = fd
-        self._reserved = reserved
-        self._at = 0
-        self._holes = False
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append *data*.
-
-        Raises:
-            FileError: if the disk does not take it.
-
-        """
-        size = len(data)
-        name, promised = self.staged.entry.name, self._reserved > 0
-        self._staging.room.spend(self.staged.folder.fd, name, self._at, size, promised)
-        try:
-            done = os.write(self.fd, data)
-            while done < size:
-                done += os.write(self.fd, data[done:])
-        except OSError as error:
-            raise FileError.from_os(error, self.staged.entry.name) from error
-        self._at += size
-        if self._reserved:
-            self._give_back(min(size, self._reserved))
-
-    def skip(self, size: int) -> None:
-        """Append *size* zero bytes as a hole."""
-        self._staging.room.check_size(self.staged.entry.name, self._at + size)
-        try:
-            self._at = os.lseek(self.fd, size, os.SEEK_CUR)
-        except OSError as error:
-            raise FileError.from_os(error, self.staged.entry.name) from error
-        self._holes = True
-
-    def finish(self, entry: Entry) -> Staged:
-        """Set the time, close, and return it ready to be published.
-
-        Raises:
-            FileError: if that fails; nothing of it is left.
-
-        """
-        fd = self.fd
-        try:
-            if self._holes:
-                os.ftruncate(fd, self._at)
-            os.utime(fd, ns=(entry.mtime, entry.mtime))
-            if self._staging.flushes:
-                self._staging.flush(fd)
-            self.fd = -1
-            os.close(fd)
-        except (OSError, OverflowError) as error:
-            self.discard()
-            if isinstance(error, OverflowError):
-                raise FileError(Code.IO_ERROR, entry.name, "its time is out of range") from None
-            raise FileError.from_os(error, entry.name) from error
-        self._give_back(self._reserved)
-        return self.staged
-
-    def discard(self) -> None:
-        """Remove what was written."""
-        if self.fd >= 0:
-            try:
-                os.close(self.fd)
-            except OSError:
-                pass  # its bytes are not wanted
-            self.fd = -1
-        self._give_back(self._reserved)
-        self.staged.discard()
-
-    def reserve_at_most(self, size: int) -> None:
-        """Give back what is promised beyond *size* bytes; others write the file."""
-        self._give_back(max(0, self._reserved - size))
-
-    def _give_back(self, size: int) -> None:
-        if size:
-            self._reserved -= size
-            self._staging.folder.reservations.add(-size)
-
-
-def entry_of_file(name: str, size: int, mtime: int, mode: int, digest: str = "") -> Entry:
-    """Return the entry of a file."""
-    return Entry(name, FILE, size, mtime, mode, digest)
-
-
-def entry_of_link(name: str, target: str, mtime: int) -> Entry:
-    """Return the entry of a symbolic link."""
-    return Entry(name, LINK, 0, mtime, 0o777, target)
 
 
 def _no_tick() -> None:
