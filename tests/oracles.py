@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from conftest import tree_state
 
 from filexfer import Options
+from filexfer.transfers import Batch
 
 if TYPE_CHECKING:
     import logging
@@ -54,10 +55,11 @@ def is_harmless(text: str) -> None:
 
 
 def log_is_clean(records: Iterable[logging.LogRecord]) -> None:
-    """Check a log: one line a record, no fault, and nothing that a terminal would obey."""
+    """Check a log: one line a record, or a transfer, no fault, and nothing that a terminal would obey."""
     for record in records:
         assert not record.exc_info, record.getMessage()
-        assert record.getMessage().isprintable()
+        lines = record.msg.lines() if isinstance(record.msg, Batch) else [record.getMessage()]
+        assert all(line.isprintable() for line in lines)
 
 
 def are_whole(folder: str | os.PathLike[str], contents: Collection[bytes]) -> None:

@@ -138,7 +138,7 @@ def test_one_file(house: House, quota: int | None) -> None:
         file("d", data(501)),
         parts("e", data(501)),
         parts("f", data(501), 501),
-        parts("g", data(100), hole=10**9),
+        parts("g", data(100), 100 + 10**9, hole=10**9),
     ]
     assert put(peer, *bad, *good, file("h", data(1))) == ["too_large"] * len(bad)
     assert sorted(os.listdir(house.folder)) == ["a", "b", "c", "h"]

@@ -33,6 +33,7 @@ from filexfer import (
 )
 from filexfer.connection import Connection
 from filexfer.dial import Door
+from filexfer.limits import Limits
 from filexfer.transport import ALPN
 
 if TYPE_CHECKING:
@@ -709,12 +710,10 @@ def test_a_handshake_that_stalls(
     serve: Serve,
     identity: certificate.Identity,
     raw: Callable[[Server], Raw],
-    monkeypatch: pytest.MonkeyPatch,
     trickles: bool,
 ) -> None:
     """It ends when its time is over, however it is kept alive; others are served meanwhile."""
-    monkeypatch.setattr("filexfer.session.OPENING_SECONDS", 0.5)
-    served = serve(tls=identity.context)
+    served = serve(tls=identity.context, limits=Limits(opening_timeout=0.5))
     peer = raw(served.server)
     client = pinned(served, identity.fingerprint)
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
@@ -742,10 +741,12 @@ def test_a_handshake_that_stalls(
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0", "::ffff:192.0.2.1", ""])
 def test_an_open_address_needs_encryption(tmp_path: Path, host: str) -> None:
     """Whatever other machines can reach, however it is written."""
+    served = tmp_path / "served"
+    served.mkdir()
     with pytest.raises((TrustError, NetworkError), match=r"other machines|cannot listen"):
-        Server(tmp_path, host)
+        Server(served, host)
     with pytest.raises(TrustError, match="other machines"):
-        Server(tmp_path, "0.0.0.0")
+        Server(served, "0.0.0.0")
 
 
 def test_only_one_place_takes_any_certificate() -> None:
