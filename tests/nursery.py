@@ -253,10 +253,11 @@ def _forked(words: dict[str, Any], gates: dict[int, int]) -> dict[str, int]:
 
 
 def _serve(words: dict[str, Any], writing: int, gate: int) -> int:
+    from filexfer.limits import Limits  # noqa: PLC0415 - as above
     from filexfer.server import Server  # noqa: PLC0415 - as above
 
     options = _limited(words["how"])
-    server = Server(words["folder"], **options)
+    server = Server(words["folder"], limits=Limits(min_free=0), **options)  # the disks are small
     os.write(writing, str(server.port).encode())
     os.close(writing)
     server.serve(gate)

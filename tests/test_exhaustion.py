@@ -279,7 +279,7 @@ def test_a_client_comes_again_when_there_was_no_room(
         settle(served)
         return 0.0
 
-    monkeypatch.setattr("filexfer.client.pause_before", pause)
+    monkeypatch.setattr("filexfer.lasting.pause_before", pause)
     with served.client() as late:
         late.make_folder("b")
     assert pauses == [1]

@@ -23,6 +23,7 @@ from test_cli_process import fx
 
 from filexfer import Client, FilexferError, NetworkError, Options, Report, connection, pieces
 from filexfer.errors import Code, TimedOut
+from filexfer.limits import Limits
 from filexfer.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
@@ -396,10 +397,8 @@ def test_a_download_that_is_read_in_a_trickle(
     talks: bool,
 ) -> None:
     """The same, though something moves all the time, and though the client says that it lives."""
-    monkeypatch.setattr(connection, "LEAST_SPAN", 0.02)
-    monkeypatch.setattr(connection, "LEAST_RATE", 1 << 30)
     monkeypatch.setattr(connection, "DRAIN_SECONDS", 0.1)
-    served = serve()
+    served = serve(limits=Limits(least_span=0.02, least_rate=1 << 30))
     lay(served.folder, {"large": bytes(64 << 20)})
     peer = raw(served.server)
     peer.greet()

@@ -136,8 +136,7 @@ def run(arguments: Namespace) -> int:
     _check(arguments)
     bounds = limits.given(arguments)
     level = logging.INFO if arguments.verbose else logging.WARNING
-    stderr = sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY)
-    logs.set_up(logging.ERROR if arguments.quiet else level, arguments.log_format, stderr)
+    logs.set_up(logging.ERROR if arguments.quiet else level, arguments.log_format, _stderr())
     LogLimit.install(max(1, bounds.log_lines // arguments.workers))
     workers.raise_file_limit()
     notifier = Notifier.from_environment()
@@ -165,6 +164,14 @@ def run(arguments: Namespace) -> int:
         else:
             announce.to_anybody(server, fingerprint)
     return workers.serve(server, arguments.workers, notifier, hangup)
+
+
+def _stderr() -> int:
+    """Return the descriptor of standard error, or of nothing if it is closed or replaced."""
+    try:
+        return sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _check(arguments: Namespace) -> None:
