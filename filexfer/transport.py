@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Transport(Protocol):
         """What a connection needs of a socket."""
@@ -43,8 +43,12 @@ if TYPE_CHECKING:
 ALPN = "filexfer/1"  # what both sides must say in the handshake, or something else answers there
 BLOCKED = -1
 _PIECES_MAX = 1024  # IOV_MAX of Linux and macOS
-_TLS_PIECE = 256 << 10  # bytes handed to or taken from OpenSSL's buffers at a time
-_pieces = Pool(_TLS_PIECE, keep=4)
+# Bytes handed to and taken from OpenSSL's buffers at a time. 2 GiB took 2.41 times as long as
+# cp -r with 256 KiB for both, 2.0 with these, and no less with more; below 256 KiB up to 2.8.
+_TLS_OUT = 512 << 10
+_TLS_IN = 1 << 20
+_TLS_LEAST = 32 << 10  # more than a record; OpenSSL's buffer stays as large as what came at once
+_pieces = Pool(_TLS_IN, keep=4)
 _KEEP_ALIVE = [  # an idle connection whose other side has vanished ends after a minute
     (getattr(socket, name), value)
     for name, value in (
@@ -134,8 +138,10 @@ class Tls:
         self._object = context.wrap_bio(
             self._incoming, self._outgoing, server_side, None if server_side else hostname or None
         )
-        # With a buffer it returns a count, which its declared type does not say.
-        self._read: Callable[[int, memoryview], int] = self._object.read  # type: ignore[assignment]
+        # The C object's own call, where there is one: 3 % less time for large files. With a buffer
+        # it returns a count, which the declared type does not say.
+        found: Any = getattr(self._object, "_sslobj", self._object)
+        self._read: Callable[[int, memoryview], int] = found.read
         self._waiting = memoryview(b"")
 
     @property
@@ -155,7 +161,7 @@ class Tls:
             except self._ssl.SSLWantReadError:
                 if got:
                     break
-                state = self._take_in()
+                state = self._take_in(size - got)
                 if state <= 0:
                     return state
             except (self._ssl.SSLZeroReturnError, self._ssl.SSLEOFError):
@@ -169,10 +175,10 @@ class Tls:
         if not self.push():
             return 0
         first = memoryview(pieces[0])
-        if len(first) < _TLS_PIECE and len(pieces) > 1:
+        if len(first) < _TLS_OUT and len(pieces) > 1:
             first = memoryview(b"".join(pieces[:_PIECES_MAX]))
         try:
-            taken = self._object.write(first[:_TLS_PIECE])
+            taken = self._object.write(first[:_TLS_OUT])
         except self._ssl.SSLError as error:
             raise _tls_failed(error) from error
         self.push()
@@ -204,7 +210,7 @@ class Tls:
                 self._object.do_handshake()
             except self._ssl.SSLWantReadError:
                 self.push()
-                state = self._take_in()
+                state = self._take_in(0)
                 if state == BLOCKED:
                     return None
                 if state == 0:
@@ -230,10 +236,11 @@ class Tls:
             "or somebody on the way wants to read along. Nothing was sent"
         ) from None
 
-    def _take_in(self) -> int:
+    def _take_in(self, wanted: int) -> int:
+        """Hand to OpenSSL what is there, about as much as is wanted of it."""
         piece = _pieces.take()  # for this call alone, so that what is idle holds none
         try:
-            got = self._plain.receive_into(piece)
+            got = self._plain.receive_into(piece[: max(wanted, _TLS_LEAST)])
             if got > 0:
                 if not self._is_begun:
                     self._check_first(piece[0])
