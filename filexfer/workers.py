@@ -90,7 +90,8 @@ def _serve_alone(server: Server, notifier: Notifier, hangup: Hangup) -> int:
 
     def reload() -> None:
         notifier.reloading()
-        _read_again(server)
+        if _read_again(server):
+            logger.info("reloaded")
         notifier.ready(_status(server, 1))
 
     def hang_up(*_: object) -> None:
@@ -139,12 +140,10 @@ def _cut(server: Server) -> None:
 
 
 def _read_again(server: Server) -> bool:
-    """Reload, and log what failed; return whether all went well."""
+    """Reload; log what failed, and return whether all went well."""
     failures = server.reload()
     for failure in failures:
         logger.error("not reloaded, what was read before stays in use: %s", failure)
-    if not failures:
-        logger.info("reloaded")
     return not failures
 
 
@@ -241,6 +240,8 @@ class _Parent:
         said = self._collect(_RELOAD_SECONDS, len(self._slots))
         if is_good and said.count(_RELOADED) < len(self._slots):
             logger.error("not all workers have reloaded; reload again, or restart")
+        elif is_good:
+            logger.info("reloaded")
         self._notifier.ready(_status(self._server, self._workers))
 
     def _collect(self, seconds: float, count: int) -> bytes:

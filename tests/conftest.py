@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import stat
 import struct
@@ -54,6 +55,16 @@ def homes_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
     for name in ("FILEXFER_TOKEN", "FILEXFER_TOKEN_FILE", "STATE_DIRECTORY"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def signals_are_as_before() -> Iterator[None]:
+    """Let no test leave signals blocked or ignored: the programs of later ones would inherit it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @pytest.fixture

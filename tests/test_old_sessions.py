@@ -68,7 +68,15 @@ def begin(served: Served, peer: Raw, mode: int, **how: Any) -> None:
     peer.send(data)
     peer.frame({**file, "name": "tree/d/b", "size": LARGE})
     peer.send((b"\0\0\1\0" + bytes(256)) * 2)
-    wait_until(lambda: any(os.stat(name).st_size >= 256 for name in leftovers(served.folder)))
+    wait_until(lambda: any(size_of(name) >= 256 for name in leftovers(served.folder)))
+
+
+def size_of(name: str | os.PathLike[str]) -> int:
+    """Return the bytes of a file, or 0 if it has got another name meanwhile."""
+    try:
+        return os.stat(name).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def end(served: Served, peer: Raw, how: str) -> None:
