@@ -223,9 +223,9 @@ class Report:
     def finish(self) -> None:
         """Note that the command is over."""
         self.is_walking = False
-        self.seconds = monotonic() - self.started
         if self.stats:
-            self.stats.stop()
+            self.stats.stop()  # first: its parts must not be more than the whole
+        self.seconds = monotonic() - self.started
         self.progress()
 
 
