@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
-    from filexfer.limits import Limits as Limits
     from filexfer.options import Options as Options
     from filexfer.report import Report as Report
+    from filexfer.security.trust import Trust as Trust
     from filexfer.server import Server as Server
-    from filexfer.trust import Trust as Trust
+    from filexfer.serving.limits import Limits as Limits
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Client": "filexfer.client",
-    "Limits": "filexfer.limits",
+    "Limits": "filexfer.serving.limits",
     "Options": "filexfer.options",
     "Entry": "filexfer.entry",
     "ConnectionLost": "filexfer.errors",
@@ -56,7 +56,7 @@ _HOMES = {
     "UsageError": "filexfer.errors",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
-    "Trust": "filexfer.trust",
+    "Trust": "filexfer.security.trust",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - the names are the keys above

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 
-from filexfer import protocol, requests
 from filexfer.address import DEFAULT_PORT, format_url
-from filexfer.dial import Door
 from filexfer.errors import IntegrityError, LocalError, UsageError
-from filexfer.landing import Download, Upload
 from filexfer.lasting import Lasting
 from filexfer.options import Options
 from filexfer.report import Report
-from filexfer.sources import Source
+from filexfer.transfer.landing import Download, Upload
+from filexfer.transfer.sources import Source
+from filexfer.wire import protocol, requests
+from filexfer.wire.dial import Door
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Self
 
-    from filexfer.connection import Connection
     from filexfer.entry import Entry
+    from filexfer.security.trust import Trust
     from filexfer.storage.folder import Folder
-    from filexfer.trust import Trust
+    from filexfer.wire.connection import Connection
 
 
 class Client(Lasting):
@@ -64,7 +64,7 @@ class Client(Lasting):
         congestion: str | None = None,
     ) -> None:
         if tls or insecure:
-            from filexfer.trust import Trust  # noqa: PLC0415 - seldom needed
+            from filexfer.security.trust import Trust  # noqa: PLC0415 - seldom needed
 
             if trust:
                 raise UsageError("trust says it all: leave out tls and insecure")
@@ -84,7 +84,7 @@ class Client(Lasting):
             UsageError: if it names no server, or a path on one.
 
         """
-        from filexfer.trust import server_of  # noqa: PLC0415 - seldom needed
+        from filexfer.security.trust import server_of  # noqa: PLC0415 - seldom needed
 
         host, port, trust = server_of(remote)
         return cls(host, port, trust=trust, **options)
@@ -119,7 +119,8 @@ class Client(Lasting):
             UsageError: if there are no sources.
 
         """
-        from filexfer import jobs, upload  # noqa: PLC0415 - half of the start-up time
+        from filexfer.shared import jobs  # noqa: PLC0415 - half of the start-up time
+        from filexfer.transfer import upload  # noqa: PLC0415 - half of the start-up time
 
         paths = [os.fspath(source) for source in sources]
         if not paths:
@@ -141,7 +142,7 @@ class Client(Lasting):
                 if options.jobs == 1:
                     upload.put(connection, found, options, report)
                 else:
-                    from filexfer import shared_upload  # noqa: PLC0415 - as above
+                    from filexfer.shared import upload as shared_upload  # noqa: PLC0415 - as above
 
                     shared_upload.put(self._door, connection, found, options, report)
 
@@ -184,7 +185,8 @@ class Client(Lasting):
             LocalError: if *destination* cannot be used.
 
         """
-        from filexfer import download, jobs  # noqa: PLC0415 - half of the start-up time
+        from filexfer.shared import jobs  # noqa: PLC0415 - half of the start-up time
+        from filexfer.transfer import download  # noqa: PLC0415 - half of the start-up time
 
         wanted = list(names)
         if not wanted:
@@ -204,7 +206,7 @@ class Client(Lasting):
             if how.jobs == 1:
                 download.get(connection, mapping, how, report)
             else:
-                from filexfer import shared_download  # noqa: PLC0415 - as above
+                from filexfer.shared import download as shared_download  # noqa: PLC0415 - as above
 
                 shared_download.get(self._door, connection, mapping, how, report)
 
@@ -230,7 +232,7 @@ class Client(Lasting):
             report: To watch while it runs.
 
         """
-        from filexfer import upload  # noqa: PLC0415 - half of the start-up time
+        from filexfer.transfer import upload  # noqa: PLC0415 - half of the start-up time
 
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
@@ -272,8 +274,8 @@ class Client(Lasting):
             LocalError: if the descriptor takes no more.
 
         """
-        from filexfer import download  # noqa: PLC0415 - half of the start-up time
         from filexfer.storage.stream import StreamTarget  # noqa: PLC0415 - as above
+        from filexfer.transfer import download  # noqa: PLC0415 - half of the start-up time
 
         options, report = self._begun(options, report)
         target = StreamTarget(fd, name.strip("/"))

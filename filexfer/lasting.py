@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import time
 
-from filexfer import protocol
-from filexfer.dial import pause_before
 from filexfer.errors import Busy, ConnectionLost, FileError, FilexferError, NetworkError
 from filexfer.options import Options
 from filexfer.report import Report
+from filexfer.wire import protocol
+from filexfer.wire.dial import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self, TypeVar
 
-    from filexfer.connection import Connection
-    from filexfer.dial import Door
+    from filexfer.wire.connection import Connection
+    from filexfer.wire.dial import Door
 
     T = TypeVar("T")
 

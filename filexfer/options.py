@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from filexfer.errors import UsageError
 from filexfer.hashing import ALGORITHMS, DEFAULT
-from filexfer.protocol import IF_EXISTS
+from filexfer.wire.protocol import IF_EXISTS
 
 JOBS_MAX = 64
 DURABILITIES = ("none", "batch", "file")

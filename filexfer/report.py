@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from filexfer.stats import Stats
+    from filexfer.measure.stats import Stats
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 _COUNTS = (
@@ -81,7 +81,7 @@ class Report:
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
-        from filexfer.stats import Stats  # noqa: PLC0415 - only for who asked for it
+        from filexfer.measure.stats import Stats  # noqa: PLC0415 - only for who asked for it
 
         self.stats = Stats()
 

@@ -10,20 +10,20 @@ import socket
 import threading
 from time import monotonic
 
-from filexfer.access import CREATE, LIST, READ, RIGHTS, Anybody
 from filexfer.address import written
-from filexfer.admission import Admission
-from filexfer.budget import Limit
-from filexfer.congestion import check_name, send_by
 from filexfer.errors import FilexferError, UsageError
-from filexfer.limits import DRAIN_SECONDS, Limits
-from filexfer.listening import check_reach, listen
 from filexfer.options import DURABILITIES
-from filexfer.paced import connected
-from filexfer.reception import Reception
-from filexfer.roots import check_root
-from filexfer.session import Session
+from filexfer.security.access import CREATE, LIST, READ, RIGHTS, Anybody
+from filexfer.serving.admission import Admission
+from filexfer.serving.limits import DRAIN_SECONDS, Limits
+from filexfer.serving.listening import check_reach, listen
+from filexfer.serving.reception import Reception
+from filexfer.serving.roots import check_root
+from filexfer.serving.session import Session
 from filexfer.storage.folder import Folder
+from filexfer.wire.budget import Limit
+from filexfer.wire.congestion import check_name, send_by
+from filexfer.wire.paced import connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Self
 
-    from filexfer.access import Access
-    from filexfer.admission import Ticket
-    from filexfer.connection import Connection
+    from filexfer.security.access import Access
+    from filexfer.serving.admission import Ticket
+    from filexfer.wire.connection import Connection
 
 GRACE_SECONDS = DRAIN_SECONDS
 
@@ -354,8 +354,8 @@ def _access(
     """Return what decides about clients: their tokens, or nothing but *rights* for all."""
     if tokens is None:
         return Anybody(folder, rights)
-    from filexfer.token_access import TokenAccess  # noqa: PLC0415 - only a server with tokens
-    from filexfer.tokens import Store  # noqa: PLC0415 - as above
+    from filexfer.security.token_access import TokenAccess  # noqa: PLC0415 - only a server with tokens
+    from filexfer.security.tokens import Store  # noqa: PLC0415 - as above
 
     return TokenAccess(folder, Store(tokens), rights if read_only else frozenset(RIGHTS))
 

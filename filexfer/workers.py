@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from threading import Thread
 from time import monotonic
 
-from filexfer.hangup import Hangup
-from filexfer.loglimit import LogLimit
 from filexfer.names import shown
-from filexfer.notify import Notifier
+from filexfer.serving.hangup import Hangup
+from filexfer.serving.loglimit import LogLimit
+from filexfer.serving.notify import Notifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

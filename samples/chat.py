@@ -21,7 +21,7 @@ import json
 import socket
 import sys
 
-from filexfer import framing
+from filexfer.wire import framing
 
 END = ("Q", "q")
 # Control characters, printed as they are, would let the other side rewrite the terminal.

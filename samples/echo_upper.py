@@ -24,7 +24,7 @@ import socket
 import sys
 import threading
 
-from filexfer import framing
+from filexfer.wire import framing
 
 
 def encode(text: str) -> bytes:

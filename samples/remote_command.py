@@ -22,7 +22,7 @@ from contextlib import suppress
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from threading import Thread, Timer
 
-from filexfer import framing
+from filexfer.wire import framing
 
 ALLOWED = ("echo", "printf", "seq", "sleep", "uname")  # not date: it can set the clock
 MAX_OUTPUT = 64 * 1024 * 1024

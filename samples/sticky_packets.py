@@ -22,7 +22,7 @@ import socket
 import sys
 from typing import NamedTuple
 
-from filexfer import framing
+from filexfer.wire import framing
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 SHORT = (b"one", b"two", b"three")

@@ -19,7 +19,7 @@ import argparse
 import struct
 import sys
 
-from filexfer import framing
+from filexfer.wire import framing
 
 SIZES = (0, 255, 65_536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 1024**4)
 

@@ -24,8 +24,8 @@ import skips
 from nursery import Nursery
 
 from filexfer import Client, Server
-from filexfer.connection import Connection
-from filexfer.transport import ALPN
+from filexfer.wire.connection import Connection
+from filexfer.wire.transport import ALPN
 
 if TYPE_CHECKING:
     import ssl

@@ -196,13 +196,9 @@ def wait_for(is_so: Callable[[], object]) -> None:
 
 
 def _main() -> None:
-    from filexfer import (  # noqa: F401, PLC0415 - loaded here, and only here
-        client,
-        download,
-        server,
-        upload,
-    )
+    from filexfer import client, server  # noqa: F401, PLC0415 - loaded here, and only here
     from filexfer.storage import system  # noqa: PLC0415
+    from filexfer.transfer import download, upload  # noqa: F401, PLC0415 - loaded here, and only here
 
     system.umask()
     if sys.platform == "linux":
@@ -253,8 +249,8 @@ def _forked(words: dict[str, Any], gates: dict[int, int]) -> dict[str, int]:
 
 
 def _serve(words: dict[str, Any], writing: int, gate: int) -> int:
-    from filexfer.limits import Limits  # noqa: PLC0415 - as above
     from filexfer.server import Server  # noqa: PLC0415 - as above
+    from filexfer.serving.limits import Limits  # noqa: PLC0415 - as above
 
     options = _limited(words["how"])
     server = Server(words["folder"], limits=Limits(min_free=0), **options)  # the disks are small

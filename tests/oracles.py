@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from conftest import tree_state
 
 from filexfer import Options
-from filexfer.transfers import Batch
+from filexfer.serving.transfers import Batch
 
 if TYPE_CHECKING:
     import logging

@@ -16,10 +16,11 @@ from test_cli_process import Service, environment, fx, is_one_line, running
 from test_managed import Manager
 from test_ranges import DATA, digest, small
 
-from filexfer import FileError, Options, transfers
-from filexfer.access import RIGHTS, Anybody, Grant
+from filexfer import FileError, Options
 from filexfer.hashing import digest_of
-from filexfer.transfers import Batch
+from filexfer.security.access import RIGHTS, Anybody, Grant
+from filexfer.serving import transfers
+from filexfer.serving.transfers import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,9 +220,9 @@ def test_whose_token_it_is(serve: Serve, tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_nothing_is_gathered_for_nobody(serve: Serve, tmp_path: Path) -> None:
     """While nobody wants the entries, an exchange is a plain one."""
-    from filexfer import logged  # noqa: PLC0415 - only here
-    from filexfer.receiver import Receiver  # noqa: PLC0415 - only here
-    from filexfer.sender import Sender  # noqa: PLC0415 - only here
+    from filexfer.serving import logged  # noqa: PLC0415 - only here
+    from filexfer.transfer.receiver import Receiver  # noqa: PLC0415 - only here
+    from filexfer.transfer.sender import Sender  # noqa: PLC0415 - only here
 
     made: list[object] = []
 

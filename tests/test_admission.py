@@ -10,10 +10,10 @@ import pytest
 from conftest import SECONDS
 
 from filexfer import Limits, RefusedError
-from filexfer import admission as module
-from filexfer.access import Grant
-from filexfer.admission import Admission, Ticket, source_of
 from filexfer.errors import Code
+from filexfer.security.access import Grant
+from filexfer.serving import admission as module
+from filexfer.serving.admission import Admission, Ticket, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

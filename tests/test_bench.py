@@ -11,9 +11,10 @@ import pytest
 from conftest import SECONDS, Served, tree_state
 from test_cli_process import scripted, welcome
 
-from filexfer import LocalError, NetworkError, ProtocolError, address, bench
-from filexfer.dial import Door
+from filexfer import LocalError, NetworkError, ProtocolError, address
 from filexfer.hashing import ALGORITHMS
+from filexfer.measure import bench
+from filexfer.wire.dial import Door
 
 if TYPE_CHECKING:
     from pathlib import Path

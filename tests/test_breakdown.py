@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from filexfer.breakdown import sentence, table
-from filexfer.stats import PHASES, Stats
+from filexfer.measure.breakdown import sentence, table
+from filexfer.measure.stats import PHASES, Stats
 
 MB = 1_000_000
 Figure = float | tuple[float, int]

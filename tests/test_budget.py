@@ -12,8 +12,8 @@ import pytest
 from test_cli_process import SECONDS, environment
 
 from filexfer import UsageError
-from filexfer.budget import CREDIT, LEAST, PIECE_LEAST, PIECE_MOST, Budget, Limit
-from filexfer.connection import LEAST_RATE
+from filexfer.wire.budget import CREDIT, LEAST, PIECE_LEAST, PIECE_MOST, Budget, Limit
+from filexfer.wire.connection import LEAST_RATE
 
 
 class Clock:
@@ -136,7 +136,7 @@ def test_processes_share_it() -> None:
     """No byte that a process has moved is lost either."""
     printed = script("""
 import os
-from filexfer.budget import Budget
+from filexfer.wire.budget import Budget
 
 budget = Budget(1.0, lambda: 1000.0)
 children = []
@@ -158,7 +158,7 @@ def test_a_killed_process_holds_up_nobody() -> None:
     """The lock of a process that is killed is free at once, also for who waits for it already."""
     printed = script("""
 import fcntl, os, signal, threading
-from filexfer.budget import Budget
+from filexfer.wire.budget import Budget
 
 budget = Budget(1000)
 ready, told = os.pipe()
@@ -183,7 +183,7 @@ def test_a_fork_holds_no_lock() -> None:
     """A process that is forked while its parent holds the lock waits for it as others do."""
     printed = script("""
 import fcntl, os
-from filexfer.budget import Budget
+from filexfer.wire.budget import Budget
 
 budget = Budget(1000)
 fcntl.lockf(budget._file, fcntl.LOCK_EX)

@@ -17,7 +17,7 @@ from conftest import leftovers, tree_state
 from test_cli_process import SECONDS, Service, fx, running, wait_gone
 
 from filexfer import Options, Report, UsageError
-from filexfer.budget import CREDIT, PIECE_SECONDS
+from filexfer.wire.budget import CREDIT, PIECE_SECONDS
 
 if TYPE_CHECKING:
     import ssl

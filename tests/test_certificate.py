@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from test_cli_process import environment
 
-from filexfer import LocalError, TrustError, UsageError, certificate
+from filexfer import LocalError, TrustError, UsageError
+from filexfer.security import certificate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_kill_while_it_is_made(state: Path, moment: str) -> None:
     """The file is whole or not there, never readable for others, and the next start mends it."""
     script = (
         "import os, signal, stat, sys\n"
-        "from filexfer import certificate\n"
+        "from filexfer.security import certificate\n"
         f"real = {moment}\n"
         "def die(*args, **options):\n"
         "    for name in os.listdir(sys.argv[1]):\n"

@@ -18,9 +18,10 @@ import pytest
 from conftest import Served, leftovers, tree_state
 from test_transfer import Route
 
-from filexfer import FilexferError, Report, pieces
+from filexfer import FilexferError, Report
 from filexfer.errors import Code
-from filexfer.protocol import PLAIN_MAX
+from filexfer.shared import pieces
+from filexfer.wire.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,11 +26,12 @@ from test_cli_process import (
     welcome,
 )
 
-from filexfer import RefusedError, TrustError, health
-from filexfer.bench import DISK_MOST, NETWORK_MOST
+from filexfer import RefusedError, TrustError
 from filexfer.cli import doctor
-from filexfer.dial import Door
 from filexfer.hashing import ALGORITHMS
+from filexfer.measure import health
+from filexfer.measure.bench import DISK_MOST, NETWORK_MOST
+from filexfer.wire.dial import Door
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from conftest import Raw
 
-    from filexfer.connection import Connection
+    from filexfer.wire.connection import Connection
 
 QUICK = ("--seconds", "0.05")
 RATE = r" +\d+\.\d MB/s"

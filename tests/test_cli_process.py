@@ -234,7 +234,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 LATE = {
     *("tqdm", "ssl", "asyncio", "logging", "hashlib"),
-    *("filexfer.probe", "filexfer.bench", "filexfer.health", "filexfer.verdict"),
+    *(
+        "filexfer.measure.probe",
+        "filexfer.measure.bench",
+        "filexfer.measure.health",
+        "filexfer.measure.verdict",
+    ),
 }
 
 

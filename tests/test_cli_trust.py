@@ -18,8 +18,8 @@ import pytest
 from test_cli_process import COMMAND, SECONDS, Service, environment, fx, running
 from test_readme import blocks, section, shell
 
-from filexfer import certificate
-from filexfer.connect_string import parse_connect_string
+from filexfer.security import certificate
+from filexfer.security.connect_string import parse_connect_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def connect_string(service: Service) -> str:
 def unreached(*words: str) -> tuple[str, ...]:
     """Return a command to which this machine is another one."""
     script = (
-        "import sys; from filexfer import dial; dial.is_loopback = lambda _: False\n"
+        "import sys; from filexfer.wire import dial; dial.is_loopback = lambda _: False\n"
         "from filexfer.cli import main; sys.exit(main())"
     )
     return (sys.executable, "-c", script, *words)

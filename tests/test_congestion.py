@@ -14,7 +14,7 @@ from conftest import tcp_pair
 from test_cli_process import Service, environment, fx, is_one_line
 
 from filexfer import Client, Server, UsageError
-from filexfer.congestion import check_name, send_by
+from filexfer.wire.congestion import check_name, send_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def test_not_permitted() -> None:
     script = f"""
 import os
 from filexfer import Client, UsageError
-from filexfer.congestion import check_name
+from filexfer.wire.congestion import check_name
 if not os.geteuid():
     os.setuid(65534)
 try:

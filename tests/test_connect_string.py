@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filexfer import Client, LocalError, TrustError, UsageError, stored
+from filexfer import Client, LocalError, TrustError, UsageError
 from filexfer.address import DEFAULT_PORT
 from filexfer.address import Remote as PlainRemote
-from filexfer.connect_string import (
+from filexfer.security import stored
+from filexfer.security.connect_string import (
     SecretRemote,
     format_connect_string,
     is_connect_string,

@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, both, framed, tcp_pair
 
-from filexfer import Options, buffers, codec, dial, errors, intake, protocol
-from filexfer import connection as connection_module
-from filexfer.codec import part_length
-from filexfer.connection import JOIN, QUEUE_MAX, Connection
+from filexfer import Options, errors
 from filexfer.errors import (
     Code,
     ConnectionLost,
@@ -31,10 +28,15 @@ from filexfer.errors import (
     TimedOut,
     TrustError,
 )
-from filexfer.intake import BUFFER
-from filexfer.limits import Limits
-from filexfer.protocol import FRAME_MAX, HOLE, PART_MAX, PLAIN_MAX, State
-from filexfer.transport import BLOCKED, NotTls, Plain, Tls, peer_of
+from filexfer.serving.limits import Limits
+from filexfer.transfer import buffers
+from filexfer.wire import codec, dial, intake, protocol
+from filexfer.wire import connection as connection_module
+from filexfer.wire.codec import part_length
+from filexfer.wire.connection import JOIN, QUEUE_MAX, Connection
+from filexfer.wire.intake import BUFFER
+from filexfer.wire.protocol import FRAME_MAX, HOLE, PART_MAX, PLAIN_MAX, State
+from filexfer.wire.transport import BLOCKED, NotTls, Plain, Tls, peer_of
 
 if TYPE_CHECKING:
     import ssl
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from conftest import LinkPair, Served
 
     from filexfer import Server
-    from filexfer.schema import Message
-    from filexfer.waiting import Waiting
+    from filexfer.wire.schema import Message
+    from filexfer.wire.waiting import Waiting
 
     Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 

@@ -20,7 +20,7 @@ from nursery import PATIENCE, Nursery, traced, wait_for, why_no_tracing
 
 from filexfer import Client, Options, RefusedError
 from filexfer.errors import Code
-from filexfer.protocol import PLAIN_MAX
+from filexfer.wire.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from test_rights import file, md5
 
 from filexfer import Options, Trust, names
 from filexfer.hashing import digest_of
+from filexfer.security.tokens import Store
 from filexfer.storage import dropbox
-from filexfer.tokens import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ from test_cli_process import Service, environment, fx
 from test_workers import workers_of
 
 from filexfer import Client, ConnectionLost, Limits, Options, RefusedError
-from filexfer.access import Anybody, Grant
 from filexfer.errors import Busy, Code
-from filexfer.protocol import FRAME_MAX
+from filexfer.security.access import Anybody, Grant
+from filexfer.wire.protocol import FRAME_MAX
 
 if TYPE_CHECKING:
     import ssl
@@ -455,7 +455,7 @@ def test_a_thousand_connections_at_the_same_moment(served: Served) -> None:
 MAPPED = """
 import select, socket, sys, time
 from filexfer import Client, Limits, RefusedError, Server
-from filexfer.access import Anybody, Grant
+from filexfer.security.access import Anybody, Grant
 from filexfer.errors import Code
 
 def connect(source, target, port):

@@ -16,7 +16,7 @@ from history import READ, WRITE, History, Operation, is_linearizable
 
 from filexfer import Client, ConnectionLost, FileError, NetworkError, Options
 from filexfer.errors import Code
-from filexfer.protocol import PLAIN_MAX
+from filexfer.wire.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,7 +169,7 @@ def test_an_order_explains_what_clients_see(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, turns: int
 ) -> None:
     """8 clients put, get and remove 3 names at two servers of one folder, and are cut meanwhile."""
-    monkeypatch.setattr("filexfer.dial.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("filexfer.wire.dial.FIRST_PAUSE", 0.001)
     two = [serve(allow=["overwrite", "delete"]) for _ in range(2)]
     (two[0].folder / "d").mkdir()
     history = History()

@@ -26,12 +26,14 @@ from conftest import SECONDS, Raw, Served, both, framed, leftovers, tree_state
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import Options, access, connection, hashing, protocol
+from filexfer import Options, hashing
 from filexfer.errors import Code, FileError
-from filexfer.intake import BUFFER
-from filexfer.limits import Limits
-from filexfer.protocol import FRAME_MAX, HOLE, PLAIN_MAX
+from filexfer.security import access
+from filexfer.serving.limits import Limits
 from filexfer.storage import draft, reservations, staging
+from filexfer.wire import connection, protocol
+from filexfer.wire.intake import BUFFER
+from filexfer.wire.protocol import FRAME_MAX, HOLE, PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -991,7 +993,7 @@ ALL = ["overwrite", "delete"]
 @pytest.mark.case("B25")
 def test_every_request_is_here() -> None:
     """B25: whatever the server does for a peer that gives a name is in the table above."""
-    from filexfer.protocol import KINDS, TRANSITIONS, State  # noqa: PLC0415 - only here
+    from filexfer.wire.protocol import KINDS, TRANSITIONS, State  # noqa: PLC0415 - only here
 
     to_server = {
         cls

@@ -46,7 +46,7 @@ from filexfer import (
 from filexfer.cli import ls
 from filexfer.entry import Entry
 from filexfer.errors import Code, ExitCode
-from filexfer.protocol import FRAME_MAX
+from filexfer.wire.protocol import FRAME_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,10 +28,10 @@ from filexfer import (
     RefusedError,
     Report,
     TimedOut,
-    connection,
 )
 from filexfer.errors import Code, ExitCode
-from filexfer.protocol import PART_MAX, PLAIN_MAX
+from filexfer.wire import connection
+from filexfer.wire.protocol import PART_MAX, PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -869,7 +869,7 @@ def test_c26_without_a_confirmation_a_file_is_sent_again_and_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was there all along: the second try asks, and counts it once."""
-    monkeypatch.setattr("filexfer.dial.FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("filexfer.wire.dial.FIRST_PAUSE", 0.0)
     (tmp_path / "a").write_bytes(b"data")
     asked: list[dict[str, Any]] = []
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import tcp_pair
 
-from filexfer import FileError, Options, jobs, sources
-from filexfer.budget import Limit
-from filexfer.dial import Door, round_trip
-from filexfer.sources import Source, count
+from filexfer import FileError, Options
+from filexfer.shared import jobs
 from filexfer.storage.folder import Folder
+from filexfer.transfer import sources
+from filexfer.transfer.sources import Source, count
+from filexfer.wire.budget import Limit
+from filexfer.wire.dial import Door, round_trip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +140,7 @@ def test_a_long_way_takes_eight(
 def test_a_server_counts_no_further_than_it_wants(
     serve: Callable[..., Served], tmp_path: Path
 ) -> None:
-    from filexfer import requests  # noqa: PLC0415 - as the client does
+    from filexfer.wire import requests  # noqa: PLC0415 - as the client does
 
     files(tmp_path / "tree", 1010)
     client = serve(tmp_path).client()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from filexfer.entry import FILE, FOLDER, LINK, Entry
 from filexfer.errors import IntegrityError
-from filexfer.landing import QUESTIONS_MAX, Placement, Upload, last_part, needs_folder
+from filexfer.transfer.landing import QUESTIONS_MAX, Placement, Upload, last_part, needs_folder
 
 
 @pytest.mark.parametrize(

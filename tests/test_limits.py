@@ -11,8 +11,8 @@ from test_cli_process import fx
 from test_readme import rows, section
 
 from filexfer import Limits, Server, UsageError
-from filexfer.connection import LEAST_RATE, LEAST_SPAN
-from filexfer.limits import CHANGEABLE, FIXED, Limit
+from filexfer.serving.limits import CHANGEABLE, FIXED, Limit
+from filexfer.wire.connection import LEAST_RATE, LEAST_SPAN
 
 BAD: list[Any] = [float("nan"), float("inf"), True, "5"]
 by_name = pytest.mark.parametrize("limit", CHANGEABLE, ids=lambda limit: limit.name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import SECONDS
 
-from filexfer.loglimit import LogLimit
+from filexfer.serving.loglimit import LogLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

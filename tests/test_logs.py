@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from test_cli_process import Service, fx, running
 from test_serve import free_port
 
-from filexfer import LocalError, logs
-from filexfer.transfers import Batch, escaped, quoted
+from filexfer import LocalError
+from filexfer.serving import logs
+from filexfer.serving.transfers import Batch, escaped, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,7 +209,7 @@ def test_processes_do_not_mix_their_lines() -> None:
     ours, theirs = os.pipe()
     names = ["x" * 90] * 500
     script = (
-        "import logging, sys; from filexfer import logs, transfers\n"
+        "import logging, sys; from filexfer.serving import logs; from filexfer.serving import transfers\n"
         "handler = logs.Lines(int(sys.argv[1])); handler.setFormatter(logs.Json())\n"
         "transfers.logger.addHandler(handler); transfers.logger.setLevel(logging.INFO)\n"
         "record = transfers.Record('127.0.0.1:5', sys.argv[2], 'put')\n"

@@ -19,8 +19,9 @@ from test_cli_process import Service, environment, fx, wait_gone
 from test_serve import Upload
 from test_workers import children, kill, workers_of
 
-from filexfer import LocalError, Server, TrustError, UsageError, activation
-from filexfer.notify import Notifier
+from filexfer import LocalError, Server, TrustError, UsageError
+from filexfer.serving import activation
+from filexfer.serving.notify import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,8 +269,8 @@ def test_sighup_ends_nothing(workers: str, tmp_path: Path) -> None:
 
 RELOADING = """
 import sys
-from filexfer import LocalError, Server, access, workers
-from filexfer.notify import Notifier
+from filexfer import LocalError, Server, workers; from filexfer.security import access
+from filexfer.serving.notify import Notifier
 
 server = Server(sys.argv[1])
 

@@ -36,7 +36,7 @@ from test_cli_process import Service
 
 from filexfer import Client, FileError, NetworkError, Options, Report
 from filexfer.errors import Code
-from filexfer.protocol import PLAIN_MAX
+from filexfer.wire.protocol import PLAIN_MAX
 
 NAMES = ("a", "b", "d/c", "d/e/f")
 TIME = 1_700_000_000 * 10**9

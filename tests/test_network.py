@@ -21,10 +21,12 @@ from chaos import DOWN, UP, Chaos, Fault, frames, marks
 from conftest import SECONDS, Raw, Served, leftovers, tree_state
 from test_cli_process import fx
 
-from filexfer import Client, FilexferError, NetworkError, Options, Report, connection, pieces
+from filexfer import Client, FilexferError, NetworkError, Options, Report
 from filexfer.errors import Code, TimedOut
-from filexfer.limits import Limits
-from filexfer.protocol import PLAIN_MAX
+from filexfer.serving.limits import Limits
+from filexfer.shared import pieces
+from filexfer.wire import connection
+from filexfer.wire.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
     import ssl

@@ -17,14 +17,15 @@ from conftest import SECONDS, Raw, Served, framed, leftovers, tree_state
 from test_parallel import wait_until
 from test_storage_reading import powerless
 
-from filexfer import Options, protocol
-from filexfer.receiver import Receiver
+from filexfer import Options
+from filexfer.transfer.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from filexfer import Server
+    from filexfer.wire import protocol
 
     Serve = Callable[..., Served]
     Connect = Callable[[Server], Raw]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, both, framed, tcp_pair
 
-from filexfer import protocol
-from filexfer.budget import CREDIT, LEAST, PIECE_LEAST, Limit
-from filexfer.connection import Connection
 from filexfer.errors import ConnectionLost, RefusedError, TimedOut
-from filexfer.paced import PacedConnection
-from filexfer.protocol import State
+from filexfer.wire import protocol
+from filexfer.wire.budget import CREDIT, LEAST, PIECE_LEAST, Limit
+from filexfer.wire.connection import Connection
+from filexfer.wire.paced import PacedConnection
+from filexfer.wire.protocol import State
 
 if TYPE_CHECKING:
     import ssl

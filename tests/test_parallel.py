@@ -39,9 +39,11 @@ from test_cli_process import (
 )
 from test_workers import children, kill, send
 
-from filexfer import Client, Options, parallel, protocol
+from filexfer import Client, Options
 from filexfer.cli.output import size as shown_size
-from filexfer.protocol import HOLE, PLAIN_MAX
+from filexfer.shared import parallel
+from filexfer.wire import protocol
+from filexfer.wire.protocol import HOLE, PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -861,7 +863,7 @@ class Idle:
 
 
 IMPATIENT = """
-from filexfer import parallel, protocol
+from filexfer.shared import parallel; from filexfer.wire import protocol
 protocol.ALIVE_EVERY = parallel._LOOK_EVERY = 0.02
 """
 

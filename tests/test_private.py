@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from filexfer import LocalError, TrustError, private
+from filexfer import LocalError, TrustError
+from filexfer.security import private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,7 @@ def test_changes_under_the_lock_are_not_lost(tmp_path: Path) -> None:
     """Processes that read, add and write one after the other lose nothing."""
     path = str(tmp_path / "list")
     script = (
-        "import sys; from filexfer import private; path = sys.argv[1]\n"
+        "import sys; from filexfer.security import private; path = sys.argv[1]\n"
         "for _ in range(20):\n"
         "    with private.locked(path):\n"
         "        private.write(path, (private.read(path) or b'') + b'x')\n"

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import SECONDS, Raw, Served, both, framed, tcp_pair, tree_state
 
-from filexfer import ConnectionLost, ProtocolError, probe, requests
-from filexfer.access import Anybody
-from filexfer.admission import Admission
-from filexfer.connection import Connection
-from filexfer.dial import Door
+from filexfer import ConnectionLost, ProtocolError
 from filexfer.errors import Code
-from filexfer.limits import Limits
-from filexfer.probe import Span
-from filexfer.protocol import HOLE, PART_MAX, PROBE_MAX, State
-from filexfer.session import Session
+from filexfer.measure import probe
+from filexfer.measure.probe import Span
+from filexfer.security.access import Anybody
+from filexfer.serving.admission import Admission
+from filexfer.serving.limits import Limits
+from filexfer.serving.session import Session
 from filexfer.storage.folder import Folder
+from filexfer.wire import requests
+from filexfer.wire.connection import Connection
+from filexfer.wire.dial import Door
+from filexfer.wire.protocol import HOLE, PART_MAX, PROBE_MAX, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import codec, framing, header, protocol, ranged, schema
-from filexfer.codec import decode, encode
 from filexfer.entry import TYPES, Entry
 from filexfer.errors import Code, ProtocolError, UsageError
 from filexfer.hashing import ALGORITHMS
-from filexfer.protocol import FRAME_MAX, KINDS, TRANSITIONS, State
+from filexfer.wire import codec, framing, header, protocol, ranged, schema
+from filexfer.wire.codec import decode, encode
+from filexfer.wire.protocol import FRAME_MAX, KINDS, TRANSITIONS, State
 
 if TYPE_CHECKING:
-    from filexfer.schema import Message
+    from filexfer.wire.schema import Message
 
 DIGEST = "xxh3_128:99aa06d3014798d86001c324468d497f"
 MD5 = "49f68a5c8493ec2c0bf489821c21fc3b"  # of "hi"

@@ -15,10 +15,10 @@ from test_ranges import LEAST, small  # noqa: F401 - a fixture
 from test_rights import file, md5
 
 from filexfer import Options, Trust
+from filexfer.security.token_access import TokenAccess
+from filexfer.security.tokens import Store
 from filexfer.storage import quotas
 from filexfer.storage.quotas import ACCOUNTS_MAX, Quotas, counted
-from filexfer.token_access import TokenAccess
-from filexfer.tokens import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

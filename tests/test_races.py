@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import Served, tree_state
 
-from filexfer import FileError, Options, pieces
+from filexfer import FileError, Options
+from filexfer.shared import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

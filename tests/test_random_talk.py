@@ -19,13 +19,13 @@ from test_hostile_client import Host, host, md5  # noqa: F401 - a fixture
 from test_hostile_server import END, ONCE, hostile
 
 from filexfer import Client, FilexferError, Options
-from filexfer.protocol import KINDS
+from filexfer.wire.protocol import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from filexfer.schema import Message
+    from filexfer.wire.schema import Message
 
 NAMES: list[Any] = [
     *("a", "b", "d", "d/a", "d/e/f", "l", "l/precious", "", ".", "..", "../canary/precious", "/"),

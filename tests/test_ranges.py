@@ -14,13 +14,15 @@ from conftest import SECONDS, Raw, Served, framed, leftovers, tree_state
 from test_retry import DOWN, UP, Proxy
 from test_transfer import SECOND, TIME, Route, counts, failures, lay
 
-from filexfer import Client, Report, jobs, pieces, ranges, shared_upload
+from filexfer import Client, Report
 from filexfer.errors import Code
 from filexfer.hashing import digest_of
-from filexfer.ranged import RANGE_MAX
+from filexfer.shared import jobs, pieces, ranges
+from filexfer.shared import upload as shared_upload
 from filexfer.storage import reservations, staging
 from filexfer.storage.assembly import Assembly
 from filexfer.storage.room import Bounds
+from filexfer.wire.ranged import RANGE_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

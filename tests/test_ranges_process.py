@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCRIPT = """
 import sys
-from filexfer import cli, jobs, pieces
+from filexfer import cli; from filexfer.shared import jobs; from filexfer.shared import pieces
 pieces.LEAST, pieces.PIECE_MOST, pieces.PIECE_LEAST, jobs.LONG = 65536, 16384, 4096, 0.0
 sys.exit(cli.main())
 """

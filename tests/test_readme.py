@@ -18,13 +18,13 @@ from test_cli_process import ROOT, SECONDS, SUMMARY, Service, environment, fx
 import filexfer
 from filexfer import Client, ExitCode, FilexferError, Server, names
 from filexfer.address import DEFAULT_PORT
-from filexfer.budget import LEAST
 from filexfer.cli import COMMANDS
-from filexfer.connection import LEAST_RATE
 from filexfer.hashing import ALGORITHMS
-from filexfer.logs import Json, Text
 from filexfer.rates import parse
-from filexfer.transfers import Batch
+from filexfer.serving.logs import Json, Text
+from filexfer.serving.transfers import Batch
+from filexfer.wire.budget import LEAST
+from filexfer.wire.connection import LEAST_RATE
 
 if TYPE_CHECKING:
     from pathlib import Path

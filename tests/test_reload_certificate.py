@@ -13,8 +13,9 @@ from conftest import SECONDS
 from test_cli_process import Service
 from test_trust import made
 
-from filexfer import Client, Trust, TrustError, certificate
-from filexfer.tokens import Store
+from filexfer import Client, Trust, TrustError
+from filexfer.security import certificate
+from filexfer.security.tokens import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,10 @@ import pytest
 from conftest import SECONDS, Served, leftovers, tree_state
 from test_storage_reading import powerless
 
-from filexfer import Client, ConnectionLost, Options, Report, Server, dial, window
-from filexfer.protocol import PLAIN_MAX
+from filexfer import Client, ConnectionLost, Options, Report, Server
+from filexfer.transfer import window
+from filexfer.wire import dial
+from filexfer.wire.protocol import PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

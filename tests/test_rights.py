@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import Raw, Served, framed, tree_state
 
-from filexfer import protocol
-from filexfer.access import RIGHTS
-from filexfer.tokens import Store
+from filexfer.security.access import RIGHTS
+from filexfer.security.tokens import Store
+from filexfer.wire import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 from test_cli_process import environment, fx, is_one_line
 
 from filexfer import Server, TrustError
-from filexfer.roots import check_root
+from filexfer.serving.roots import check_root
 from filexfer.storage.folder import Folder
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def test_a_service_keeps_its_state_where_systemd_says(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The state folder of a service is the first that systemd has made for it."""
-    from filexfer import private  # noqa: PLC0415 - only here
+    from filexfer.security import private  # noqa: PLC0415 - only here
 
     monkeypatch.setenv("STATE_DIRECTORY", f"{tmp_path}/state:{tmp_path}/state/files")
     assert private.state_folder() == f"{tmp_path}/state"

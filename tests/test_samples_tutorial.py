@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from filexfer import framing
+from filexfer.wire import framing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from filexfer import schema
 from filexfer.entry import Entry
-from filexfer.schema import (
+from filexfer.wire import schema
+from filexfer.wire.schema import (
     CHECKS,
     ITEMS_MAX,
     SECRET_MAX,
@@ -27,7 +27,18 @@ from filexfer.schema import (
 if TYPE_CHECKING:
     from random import Random
 
-    from filexfer.schema import Algorithm, Digest, Flag, Mode, Name, Refusal, Size, Text, Time, Word
+    from filexfer.wire.schema import (
+        Algorithm,
+        Digest,
+        Flag,
+        Mode,
+        Name,
+        Refusal,
+        Size,
+        Text,
+        Time,
+        Word,
+    )
 
 
 class Sample(schema.Message, kind="sample"):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import framed
 
-from filexfer.access import Anybody
-from filexfer.admission import Admission
-from filexfer.connection import Connection
-from filexfer.limits import Limits
-from filexfer.session import Session
+from filexfer.security.access import Anybody
+from filexfer.serving.admission import Admission
+from filexfer.serving.limits import Limits
+from filexfer.serving.session import Session
 from filexfer.storage.folder import Folder
+from filexfer.wire.connection import Connection
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from filexfer.entry import FOLDER
 from filexfer.report import Report
-from filexfer.sources import Offer, Source, walk
 from filexfer.storage.folder import Folder
+from filexfer.transfer.sources import Offer, Source, walk
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,10 +15,11 @@ from conftest import SECONDS, Served, tcp_pair
 from test_cli_process import SUMMARY, Service, environment, fx
 from test_readme import blocks, section
 
-from filexfer import ConnectionLost, Options, Report, stats, timed
-from filexfer.connection import Connection
-from filexfer.stats import PHASES, Stats
-from filexfer.transport import Plain, Tls
+from filexfer import ConnectionLost, Options, Report
+from filexfer.measure import stats, timed
+from filexfer.measure.stats import PHASES, Stats
+from filexfer.wire.connection import Connection
+from filexfer.wire.transport import Plain, Tls
 
 if TYPE_CHECKING:
     import ssl
@@ -391,9 +392,13 @@ def test_nothing_is_even_loaded(service: Service, files: Path, tmp_path: Path, j
     )
     words = run.stdout.split()
     assert words[:2] == ["0", "0"]
-    assert "filexfer.sender" in words
-    assert "filexfer.receiver" in words
-    assert not {"filexfer.timed", "filexfer.stats", "filexfer.breakdown"} & set(words)
+    assert "filexfer.transfer.sender" in words
+    assert "filexfer.transfer.receiver" in words
+    assert not {
+        "filexfer.measure.timed",
+        "filexfer.measure.stats",
+        "filexfer.measure.breakdown",
+    } & set(words)
 
 
 # The command line

@@ -8,8 +8,8 @@ import pytest
 
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Entry, same_time
 from filexfer.errors import Code
-from filexfer.protocol import IF_EXISTS
 from filexfer.storage.policy import Choice, Policy
+from filexfer.wire.protocol import IF_EXISTS
 
 NOW = 1_700_000_000_123_456_789
 SECOND = 1_000_000_000

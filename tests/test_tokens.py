@@ -16,11 +16,11 @@ from test_cli_process import Service, environment, fx
 from test_rights import md5
 
 from filexfer import LocalError, RefusedError, TrustError, UsageError
-from filexfer.access import RIGHTS
-from filexfer.protocol import FRAME_MAX
+from filexfer.security.access import RIGHTS
+from filexfer.security.token_access import TokenAccess
+from filexfer.security.tokens import Store, digest
 from filexfer.storage.folder import Folder
-from filexfer.token_access import TokenAccess
-from filexfer.tokens import Store, digest
+from filexfer.wire.protocol import FRAME_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ def test_what_was_added_is_read(store: Store) -> None:
 
 def test_tokens_cannot_be_guessed(store: Store) -> None:
     """A token has at least 128 random bits, in characters that a connect string can hold."""
-    from filexfer.connect_string import is_token  # noqa: PLC0415 - for this test only
+    from filexfer.security.connect_string import is_token  # noqa: PLC0415 - for this test only
 
     secrets = {store.add(f"t{number}", ["list"]) for number in range(5)}
     assert len(secrets) == 5
@@ -548,7 +548,7 @@ def test_a_server_that_cannot_start_leaves_no_token(tmp_path: Path) -> None:
 
 def test_loading_is_light() -> None:
     """A server that asks for no token loads nothing of tokens."""
-    code = "import sys, filexfer.server; print('filexfer.tokens' in sys.modules)"
+    code = "import sys, filexfer.server; print('filexfer.security.tokens' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
 

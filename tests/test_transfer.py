@@ -27,17 +27,16 @@ from filexfer import (
     Report,
     Server,
     UsageError,
-    questions,
-    window,
 )
-from filexfer.buffers import LARGE, SMALL
 from filexfer.errors import Code
 from filexfer.hashing import ALGORITHMS
-from filexfer.intake import BUFFER
 from filexfer.names import derived, shown
-from filexfer.protocol import PART_MAX, PLAIN_MAX
 from filexfer.storage import system
 from filexfer.storage.reading import LargeFile, Reading
+from filexfer.transfer import questions, window
+from filexfer.transfer.buffers import LARGE, SMALL
+from filexfer.wire.intake import BUFFER
+from filexfer.wire.protocol import PART_MAX, PLAIN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -28,13 +28,12 @@ from filexfer import (
     Trust,
     TrustError,
     UsageError,
-    certificate,
-    stored,
 )
-from filexfer.connection import Connection
-from filexfer.dial import Door
-from filexfer.limits import Limits
-from filexfer.transport import ALPN
+from filexfer.security import certificate, stored
+from filexfer.serving.limits import Limits
+from filexfer.wire.connection import Connection
+from filexfer.wire.dial import Door
+from filexfer.wire.transport import ALPN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +60,7 @@ def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take this machine's own address for another machine's."""
-    monkeypatch.setattr("filexfer.dial.is_loopback", lambda _: False)
+    monkeypatch.setattr("filexfer.wire.dial.is_loopback", lambda _: False)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from filexfer import verdict
-from filexfer.verdict import Figures
+from filexfer.measure import verdict
+from filexfer.measure.verdict import Figures
 
 MB = 1e6
 USUAL: dict[str, Any] = {

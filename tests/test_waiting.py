@@ -14,7 +14,7 @@ import pytest
 from conftest import SECONDS, tcp_pair
 
 from filexfer import Client, Server, workers
-from filexfer.waiting import Waiting
+from filexfer.wire.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

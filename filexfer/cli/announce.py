@@ -5,10 +5,10 @@ This module must not know how the server was set up.
 
 from __future__ import annotations
 
-from filexfer.access import RIGHTS
 from filexfer.address import format_url, is_loopback
 from filexfer.cli import connect, output
 from filexfer.names import shown
+from filexfer.security.access import RIGHTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import socket
 
-from filexfer import UsageError, private
+from filexfer import UsageError
 from filexfer.names import shown
+from filexfer.security import private
 
 
 def keep(line: str, name: str, path: str | None = None) -> str:

@@ -11,9 +11,10 @@ import os
 import tempfile
 from contextlib import contextmanager
 
-from filexfer import address, health
+from filexfer import address
 from filexfer.cli import options, output
 from filexfer.errors import ExitCode, LocalError, UsageError
+from filexfer.measure import health
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Iterator
 
-    from filexfer.bench import Line
-    from filexfer.dial import Door
-    from filexfer.verdict import Figures
+    from filexfer.measure.bench import Line
+    from filexfer.measure.verdict import Figures
+    from filexfer.wire.dial import Door
 
 EPILOG = """\
 examples:
@@ -78,7 +79,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _door(remote: address.Remote, arguments: Namespace) -> Door:
-    from filexfer.dial import Door  # noqa: PLC0415 - see the module's text
+    from filexfer.wire.dial import Door  # noqa: PLC0415 - see the module's text
 
     trust = options.trust_for(remote, arguments)
     return Door(remote.host, remote.port, timeout=arguments.timeout, trust=trust)
@@ -99,9 +100,9 @@ def _look(findings: Iterable[health.Finding]) -> ExitCode:
 
 
 def _measure(arguments: Namespace, remote: address.Remote | None) -> int:
-    from filexfer import bench  # noqa: PLC0415 - see the module's text
+    from filexfer.measure import bench  # noqa: PLC0415 - see the module's text
+    from filexfer.measure.verdict import Figures, bottleneck  # noqa: PLC0415 - as above
     from filexfer.options import JOBS_MAX  # noqa: PLC0415 - as above
-    from filexfer.verdict import Figures, bottleneck  # noqa: PLC0415 - as above
 
     jobs = 4 if arguments.jobs is None else arguments.jobs
     seconds = 1.0 if arguments.seconds is None else arguments.seconds
@@ -146,7 +147,7 @@ def _server_here(jobs: int) -> Iterator[tuple[str, int]]:
 
 
 def _measure_network(figures: Figures, door: Door, seconds: float) -> None:
-    from filexfer.bench import Line  # noqa: PLC0415 - see the module's text
+    from filexfer.measure.bench import Line  # noqa: PLC0415 - see the module's text
 
     with Line(door, seconds) as line:
         output.say(f"measuring the {figures.network}, with {door}; its disk is left alone")
@@ -172,7 +173,7 @@ def _measure_way(figures: Figures, line: Line, way: str) -> None:
 
 
 def _measure_disk(figures: Figures, folder: str, seconds: float, room: int) -> None:
-    from filexfer import bench  # noqa: PLC0415 - see the module's text
+    from filexfer.measure import bench  # noqa: PLC0415 - see the module's text
 
     found = bench.disk(folder, seconds, room)
     figures.read, figures.write, figures.flush = found.read, found.write, found.flush
@@ -183,7 +184,8 @@ def _measure_disk(figures: Figures, folder: str, seconds: float, room: int) -> N
 
 
 def _measure_hashes(figures: Figures, seconds: float) -> None:
-    from filexfer import bench, hashing  # noqa: PLC0415 - see the module's text
+    from filexfer import hashing  # noqa: PLC0415 - see the module's text
+    from filexfer.measure import bench  # noqa: PLC0415 - see the module's text
 
     for algorithm in hashing.ALGORITHMS:
         rate = bench.hash_speed(algorithm, seconds / len(hashing.ALGORITHMS))
@@ -192,7 +194,7 @@ def _measure_hashes(figures: Figures, seconds: float) -> None:
 
 
 def _print_rate(what: str, rate: float, how: str = "") -> None:
-    from filexfer.verdict import speed  # noqa: PLC0415 - see the module's text
+    from filexfer.measure.verdict import speed  # noqa: PLC0415 - see the module's text
 
     _print(what, speed(rate), how)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 
 from filexfer import Limits
-from filexfer.limits import CHANGEABLE
+from filexfer.serving.limits import CHANGEABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
 
-    from filexfer.limits import Limit
+    from filexfer.serving.limits import Limit
 
 _METAVARS = {"bytes": "SIZE", "bytes per second": "RATE", "seconds": "SECONDS", "connections": "N"}
 

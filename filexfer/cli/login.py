@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import sys
 
-from filexfer import Trust, UsageError, private, stored
+from filexfer import Trust, UsageError
 from filexfer.cli import options, output
-from filexfer.connect_string import SecretRemote, parse_connect_string
 from filexfer.errors import LocalError
 from filexfer.names import shown
-from filexfer.trust import SYSTEM
+from filexfer.security import private, stored
+from filexfer.security.connect_string import SecretRemote, parse_connect_string
+from filexfer.security.trust import SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def run(arguments: Namespace) -> int:
 
 def _rights(remote: SecretRemote, timeout: float) -> tuple[str, ...]:
     """Ask the server what it lets us do."""
-    from filexfer.access import RIGHTS  # noqa: PLC0415 - with the next
-    from filexfer.dial import Door  # noqa: PLC0415 - only for who asks the server
+    from filexfer.security.access import RIGHTS  # noqa: PLC0415 - with the next
+    from filexfer.wire.dial import Door  # noqa: PLC0415 - only for who asks the server
 
     door = Door(remote.host, remote.port, timeout=timeout, trust=Trust.of(remote))
     door.open().close()

@@ -5,9 +5,10 @@ This module must not know where they are stored.
 
 from __future__ import annotations
 
-from filexfer import ExitCode, stored
+from filexfer import ExitCode
 from filexfer.cli import output
 from filexfer.names import shown
+from filexfer.security import stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from filexfer import Client, Options
     from filexfer.address import Remote
-    from filexfer.trust import Trust
+    from filexfer.security.trust import Trust
 
 REMOTE = "fx://HOST[:PORT]/PATH, HOST:PATH or NAME:PATH"
 _SECONDS_MAX = 1_000_000  # the system counts a wait in milliseconds, with 31 bits
@@ -172,7 +172,7 @@ def place(text: str) -> Remote:
     is_plain = text.startswith(address.SCHEME) and "@" not in text and "#" not in text
     if is_plain or not address.is_remote(text):
         return address.parse(text)
-    from filexfer import stored  # noqa: PLC0415 - only for a NAME, and what looks like one
+    from filexfer.security import stored  # noqa: PLC0415 - only for a NAME, and what looks like one
 
     return stored.resolve(text)
 

@@ -51,7 +51,7 @@ def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:
     """Say where the time went, if that was asked for."""
     if report.stats is None:
         return
-    from filexfer import breakdown  # noqa: PLC0415 - only for who asked for it
+    from filexfer.measure import breakdown  # noqa: PLC0415 - only for who asked for it
 
     for line in breakdown.table(report.stats):
         say(line)

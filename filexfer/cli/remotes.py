@@ -5,10 +5,10 @@ This module must not know where they are stored.
 
 from __future__ import annotations
 
-from filexfer import stored
 from filexfer.address import written
 from filexfer.cli import output
 from filexfer.names import shown
+from filexfer.security import stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,16 +9,17 @@ import logging
 import os
 import sys
 
-from filexfer import Server, UsageError, logs, workers
-from filexfer.activation import inherited_listener
+from filexfer import Server, UsageError, workers
 from filexfer.address import DEFAULT_PORT
 from filexfer.cli import announce, connect, limits, options
-from filexfer.connect_string import format_connect_string
-from filexfer.listening import others_reach
-from filexfer.loglimit import LogLimit
 from filexfer.names import shown
-from filexfer.notify import Notifier
-from filexfer.roots import check_root
+from filexfer.security.connect_string import format_connect_string
+from filexfer.serving import logs
+from filexfer.serving.activation import inherited_listener
+from filexfer.serving.listening import others_reach
+from filexfer.serving.loglimit import LogLimit
+from filexfer.serving.notify import Notifier
+from filexfer.serving.roots import check_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
     from filexfer import Limits
-    from filexfer.certificate import Identity
-    from filexfer.tokens import Store
+    from filexfer.security.certificate import Identity
+    from filexfer.security.tokens import Store
 
 EPILOG = f"""\
 examples:
@@ -221,7 +222,7 @@ def _reload_on_request(
     if store:
         server.on_reload(store.read)  # they are read live; this tells whether they can be
     if identity:
-        from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
+        from filexfer.security import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
 
         def show_again() -> None:
             server.show_certificate(certificate.load(arguments.cert, arguments.key).context)
@@ -238,7 +239,7 @@ def _identity(arguments: Namespace, host: str) -> Identity | None:
         raise UsageError("--insecure means no encryption; leave out --secure, --cert and --key")
     if arguments.insecure or not (wanted or others_reach(host)):
         return None
-    from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
+    from filexfer.security import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
 
     return certificate.load(arguments.cert, arguments.key)
 
@@ -252,7 +253,7 @@ def _tokens(arguments: Namespace, identity: Identity | None) -> tuple[Store | No
         raise UsageError("--insecure lets everybody in; leave out --tokens")
     if arguments.tokens is None and identity is None:
         return None, ""
-    from filexfer.tokens import Store  # noqa: PLC0415 - only for who serves others
+    from filexfer.security.tokens import Store  # noqa: PLC0415 - only for who serves others
 
     store = Store(arguments.tokens)
     usual = ["read", "list", *([] if arguments.read_only else ["create"])]

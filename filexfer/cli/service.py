@@ -12,10 +12,11 @@ import sys
 from argparse import ArgumentParser
 
 import filexfer
-from filexfer import LocalError, UsageError, units
+from filexfer import LocalError, UsageError
 from filexfer.address import DEFAULT_PORT, is_loopback
 from filexfer.cli import output, serve
 from filexfer.names import shown
+from filexfer.serving import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

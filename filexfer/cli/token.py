@@ -11,12 +11,12 @@ import sys
 import time
 
 from filexfer import UsageError, rates
-from filexfer.access import CREATE, LIST, READ, RIGHTS
 from filexfer.address import DEFAULT_PORT, is_loopback
 from filexfer.cli import connect, output
-from filexfer.connect_string import format_connect_string
 from filexfer.names import shown
-from filexfer.tokens import Store, Token
+from filexfer.security.access import CREATE, LIST, READ, RIGHTS
+from filexfer.security.connect_string import format_connect_string
+from filexfer.security.tokens import Store, Token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _fingerprint(host: str, arguments: Namespace) -> str:
     is_near = host == "localhost" or is_loopback(host)
     if is_near and not (arguments.secure or arguments.cert or arguments.key):
         return ""
-    from filexfer import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
+    from filexfer.security import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
 
     return certificate.load(arguments.cert, arguments.key).fingerprint
 

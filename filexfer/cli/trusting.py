@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from filexfer import LocalError, Trust, UsageError, private
+from filexfer import LocalError, Trust, UsageError
 from filexfer.cli import output
-from filexfer.connect_string import SecretRemote, is_token
 from filexfer.names import shown
+from filexfer.security import private
+from filexfer.security.connect_string import SecretRemote, is_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Where time goes: what ``doctor`` and ``--stats`` find out."""

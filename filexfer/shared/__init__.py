@@ -1,0 +1,1 @@
+"""One command over several connections, and large files in pieces over all of them."""

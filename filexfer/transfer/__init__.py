@@ -1,0 +1,1 @@
+"""One exchange over one connection: what is sent, asked, received, and where it lands."""

@@ -1,0 +1,114 @@
+"""The window of unconfirmed work: what was sent and is not settled yet, and what came of it.
+
+Items are numbered from 1 in the order in which they are sent, on both sides alike.
+
+This module must not know how anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from filexfer.entry import FOLDER
+from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.names import shown
+from filexfer.wire import protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.report import Report
+    from filexfer.transfer.sources import Offer
+    from filexfer.wire.protocol import Done, Outcome, Received
+
+ITEMS_MAX = 16_384  # sent and not settled
+BYTES_MAX = 256 << 20  # sent and not verified by the receiver
+
+
+class Window:
+    """The items of one exchange, at its sender.
+
+    Args:
+        report: Counts what becomes of them.
+
+    Attributes:
+        item: The number of the last item.
+        is_sending: Whether the last item is still being sent.
+        refused: The number of the last item that the receiver gave up on while it came.
+
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.item = 0
+        self.is_sending = False
+        self.refused = 0
+        self._settled = self._verified = 0  # items up to here
+        self._unsettled: deque[Offer | None] = deque()  # the items after _settled
+        self._sizes: deque[int] = deque()  # of the items after _verified
+        self._unverified = 0  # bytes, their sum
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be sent before something is confirmed."""
+        return len(self._unsettled) >= ITEMS_MAX or self._unverified >= BYTES_MAX
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every item is settled."""
+        return not self._unsettled
+
+    @property
+    def uncertain(self) -> list[str]:
+        """The files that were sent but not settled: they may be there or not."""
+        offers = (offer for offer in self._unsettled if offer)
+        return [offer.wire_name for offer in offers if offer.entry.type != FOLDER]
+
+    def open(self, offer: Offer | None, size: int) -> None:
+        """Give the next number to an item; None is one that is reported already."""
+        self.item += 1
+        self._unsettled.append(offer)
+        self._sizes.append(size)
+        self._unverified += size
+
+    def take_received(self, message: Received | Done) -> None:
+        """Note that the items up to a number are verified, or have failed."""
+        if message.count > self.item - self.is_sending:
+            raise ProtocolError("items are confirmed that were not sent", Code.OUT_OF_ORDER)
+        while self._verified < message.count:
+            self._verified += 1
+            self._unverified -= self._sizes.popleft()
+
+    def take_done(self, message: Done) -> None:
+        """Note that the items up to a number are settled."""
+        self.take_received(message)
+        report = self._report
+        while self._settled < message.count:
+            self._settled += 1
+            offer = self._unsettled.popleft()
+            if offer and offer.entry.type != FOLDER:
+                report.arrived(offer.wire_name, offer.entry.size, protocol.STORED)
+        report.progress()
+
+    def take_outcome(self, message: Outcome) -> None:
+        """Note that an item went otherwise than stored."""
+        if message.item == 0:  # a folder that was made, but could not be finished
+            self._report.fail(FileError(message.code, message.name, shown(message.text)))
+            return
+        index = message.item - self._settled - 1
+        if not 0 <= index < len(self._unsettled):
+            raise ProtocolError("an outcome names an item that is not open", Code.OUT_OF_ORDER)
+        offer = self._unsettled[index]
+        self._unsettled[index] = None
+        self.refused = message.item
+        if offer is None:
+            return
+        size = offer.entry.size
+        if message.result == protocol.FAILED:
+            error = FileError(message.code, offer.wire_name, shown(message.text))
+            self._report.fail(error)
+        elif message.result == protocol.KEPT:
+            self._report.arrived(message.name, size, protocol.KEPT)
+        elif message.result in (protocol.IDENTICAL, protocol.SKIPPED):
+            self._report.skip(offer.wire_name, size, message.result)
+        else:
+            raise ProtocolError(f"an outcome has the unknown result {shown(message.result)}")

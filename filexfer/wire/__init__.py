@@ -1,0 +1,1 @@
+"""Frames and messages, and the connections that carry them: plain, in TLS, or within a limit."""
