@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from filexfer.storage.folder import Folder
-    from filexfer.storage.limited import Limits
+    from filexfer.storage.limited import Allowance
 
     class Access(Protocol):
         """Decides about clients, for all sessions of a server."""
@@ -46,7 +46,7 @@ class Grant:
         folder: Folder,
         rights: frozenset[str],
         name: str = "",
-        limits: Limits | None = None,
+        limits: Allowance | None = None,
     ) -> None:
         self.folder = folder
         self.rights = rights

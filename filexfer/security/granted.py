@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from filexfer.security.access import OVERWRITE, READ
 from filexfer.storage.dropbox import DropBox, Places
-from filexfer.storage.limited import Limited, Limits
+from filexfer.storage.limited import Allowance, Limited
 from filexfer.storage.policy import Policy
 from filexfer.storage.staging import Staging
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from filexfer.security.access import Grant
     from filexfer.storage.directories import Directories
 
-_NO_LIMITS = Limits()
+_NO_LIMITS = Allowance()
 
 
 def staging(grant: Grant, if_exists: str, durability: str, *, checksum: bool = False) -> Staging:

@@ -18,7 +18,7 @@ from filexfer.errors import Code, FileError, FilexferError, LocalError, RefusedE
 from filexfer.names import shown
 from filexfer.security.access import RIGHTS, Grant
 from filexfer.security.tokens import digest
-from filexfer.storage.limited import Limits
+from filexfer.storage.limited import Allowance
 from filexfer.storage.quotas import Quotas
 
 TYPE_CHECKING = False
@@ -90,7 +90,7 @@ class TokenAccess:
         """Return what a token gives here."""
         return token.rights & self._most
 
-    def limits_of(self, token: Token, folder: Folder) -> Limits | None:
+    def limits_of(self, token: Token, folder: Folder) -> Allowance | None:
         """Return the limits of a token.
 
         Raises:
@@ -103,7 +103,7 @@ class TokenAccess:
             account = None if token.quota is None else self._quotas.account(folder.fd)
         except OverflowError as error:
             raise RefusedError(Code.BUSY, str(error)) from None
-        return Limits(token.max_file_size, token.quota, account)
+        return Allowance(token.max_file_size, token.quota, account)
 
     def use_slot(self, slot: int) -> None:
         """In a worker: count what is promised in this slot, from 0 on."""

@@ -21,7 +21,7 @@ from filexfer.entry import FILE, LINK
 from filexfer.errors import Code, FileError
 from filexfer.storage import system
 from filexfer.storage.directories import Directories, locate
-from filexfer.storage.limited import Charge, Charged, Limited, Limits
+from filexfer.storage.limited import Allowance, Charge, Charged, Limited
 from filexfer.storage.policy import Choice, Decision, Policy
 from filexfer.storage.staged import ARRIVED, FolderFinish, Result, Staged
 
@@ -51,7 +51,7 @@ class DropBox(Limited):
 
     """
 
-    def __init__(self, folder: Folder, durability: str, limits: Limits) -> None:
+    def __init__(self, folder: Folder, durability: str, limits: Allowance) -> None:
         policy = Policy("keep-both", may_overwrite=False, may_read=False)
         super().__init__(folder, policy, durability, limits)
         self._places = Places(self.folders)

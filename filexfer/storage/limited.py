@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _STORES = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)
 
 
-class Limits:
+class Allowance:
     """What may be stored.
 
     Args:
@@ -82,7 +82,7 @@ class Charge:
 
     __slots__ = ("_credit", "_limits", "_promised")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Allowance) -> None:
         self._limits = limits
         self._promised = 0
         self._credit = 0
@@ -167,7 +167,7 @@ class Limited(Staging):
 
     """
 
-    def __init__(self, folder: Folder, policy: Policy, durability: str, limits: Limits) -> None:
+    def __init__(self, folder: Folder, policy: Policy, durability: str, limits: Allowance) -> None:
         super().__init__(folder, policy, durability)
         self.limits = limits
         self._hides = False
