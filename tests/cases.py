@@ -228,6 +228,7 @@ TRUST: dict[str, str] = {  # K: TLS, tokens, rights
     "K7": "wrong tokens: empty, enormous, with a NUL, nearly right",
     "K8": "secrets in messages, logs, errors, representations and the list of processes",
     "K10": "a TLS connection that is cut without a goodbye",
+    "K11": "a client certificate of an unknown authority, or of one that is itself a client",
     "K13": "a token that is revoked, or a store that breaks, during a session",
     "K14": "a file with a key or a token that others may read, or that is another user's",
     "K15": "one TLS connection used by two threads",
@@ -265,4 +266,5 @@ UNTESTED: dict[str, str] = {
     "C17": "nothing lets a user say beforehand which digest is expected",
     "H9": "there is no limit of the number of files yet",
     "H16": "no request of the protocol has patterns",
+    "K11": "clients show tokens, not certificates, and the server asks for none",
 }
