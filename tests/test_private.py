@@ -75,6 +75,19 @@ def test_what_belongs_to_another_user_is_not_used(tmp_path: Path) -> None:
         private.read(str(path))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder another user's")
+def test_what_root_writes_for_a_service_is_the_services(tmp_path: Path) -> None:
+    """In another user's folder root makes files that this user can use."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    with private.locked(str(folder / "key")):
+        private.write(str(folder / "key"), b"x")
+    for name in ("key", "key.lock"):
+        status = os.stat(folder / name)
+        assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (12345, 0o600)
+
+
 def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
     """What is no regular file is refused at once."""
     os.mkfifo(tmp_path / "key")

@@ -91,6 +91,7 @@ def write(path: str, data: bytes, *, new: bool = False) -> bool:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(fd, "wb") as file:
+                _give_to_owner_of(folder, fd)
                 file.write(data)
                 file.flush()
                 os.fsync(fd)
@@ -127,6 +128,7 @@ def locked(path: str) -> Iterator[None]:
     try:
         os.makedirs(os.path.dirname(path) or ".", 0o700, exist_ok=True)
         fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _give_to_owner_of(os.path.dirname(path) or ".", fd)
     except OSError as error:
         raise _failed("write", path, error) from error
     try:
@@ -134,6 +136,14 @@ def locked(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _give_to_owner_of(folder: str, fd: int) -> None:
+    """Let a file that root has made belong to the user whose folder it is in, as of a service."""
+    if os.geteuid() == 0:
+        status = os.stat(folder)
+        if status.st_uid:
+            os.fchown(fd, status.st_uid, status.st_gid)
 
 
 def _folder(variable: str, default: str) -> str:
