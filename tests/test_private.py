@@ -86,6 +86,7 @@ def test_what_root_writes_for_a_service_is_the_services(tmp_path: Path) -> None:
     for name in ("key", "key.lock"):
         status = os.stat(folder / name)
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (12345, 0o600)
+    assert private.read(str(folder / "key")) == b"x"
 
 
 def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
