@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_storage_reading import powerless
@@ -21,6 +21,7 @@ from filexfer.names import derived
 from filexfer.storage import staged, system
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Decision, Policy
+from filexfer.storage.reading import Reading
 from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
@@ -618,3 +619,36 @@ def test_of_many_kept_beside_none_is_lost(folder: Folder, top: Path, native: boo
     assert results == sorted(["keep both", "identical"] * (THREADS // 2))
     found = {path.read_bytes() for path in top.iterdir()}
     assert found == {b"first", *(b"version %d" % number for number in range(THREADS // 2))}
+
+
+def vanishing(folder: Folder, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file be removed, once, just when it is to be compared."""
+    digest = Reading.digest
+
+    def removed(self: Reading, *words: Any) -> str:
+        monkeypatch.setattr(Reading, "digest", digest)
+        os.unlink(os.path.join(folder.path, name))
+        return digest(self, *words)
+
+    monkeypatch.setattr(Reading, "digest", removed)
+
+
+def test_what_is_removed_while_it_is_compared_was_not_there(
+    folder: Folder, stage: Callable[..., Staging], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who removes the old file in the middle lets the new one take its name."""
+    begun = stage("overwrite")
+    for _ in range(2):
+        with open(os.path.join(folder.path, "name"), "wb") as file:
+            file.write(b"old!")
+        os.utime(os.path.join(folder.path, "name"), ns=(5, 5))
+        vanishing(folder, "name", monkeypatch)
+        offered = entry_of_file("name", 4, TIME, 0o644, digest(b"new!"))
+        assert begun.judge(offered, lambda: None).choice is Choice.TAKE
+        with open(os.path.join(folder.path, "name"), "wb") as file:
+            file.write(b"old!")
+        vanishing(folder, "name", monkeypatch)
+        staged = begun.small(offered, b"new!")
+        assert staged.publish().choice is Choice.TAKE
+        with open(os.path.join(folder.path, "name"), "rb") as file:
+            assert file.read() == b"new!"

@@ -177,7 +177,7 @@ class Staged:
                 with _Locked(self.folder.fd, self.part) as lock:
                     if lock.is_refused:
                         return self._failure(Code.IO_ERROR, "is locked by another program")
-                    result = self._decide(lock.fd) if lock.is_current else None
+                    result = self._decided(lock.fd) if lock.is_current else None
                 if result:
                     return result
             return self._failure(Code.IO_ERROR, "keeps being replaced by others")
@@ -192,6 +192,15 @@ class Staged:
             os.utime(self.folder.fd, ns=(before.st_atime_ns, before.st_mtime_ns))
         except OSError:
             pass  # the folder is somebody else's, and so is its time
+
+    def _decided(self, existing_fd: int) -> Result | None:
+        """Decide, also where what has the name is removed while it is looked at."""
+        try:
+            return self._decide(existing_fd)
+        except FileError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+            return None
 
     def _decide(self, existing_fd: int) -> Result | None:
         """Return the result; None if the name became free meanwhile and is to be tried again."""

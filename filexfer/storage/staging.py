@@ -111,6 +111,8 @@ class Staging:
                 lambda: self._reading.digest(offered.name, offered.extra.partition(":")[0], tick),
             )
         except FileError as error:
+            if error.code == Code.NOT_FOUND:  # it was removed before it could be compared
+                return Decision(Choice.TAKE)
             return Decision(Choice.REFUSE, error.code, error.text)
         if offered.size >= self.room.left and offered.type == FILE and decision.choice in _WRITES:
             return self._if_there_is_room(offered, decision)
