@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -871,6 +872,10 @@ def test_f6_a_disk_that_cannot_make_files_durable_fails_them(
     assert report.files == 0
     told = {error.name: error.code for error in report.failures if error.code == Code.IO_ERROR}
     assert set(told) >= {f"tree/{name}" for name in names}
+    until = time.monotonic() + SECONDS
+    while leftovers(route.target):  # the server clears away after it has told
+        assert time.monotonic() < until
+        time.sleep(0.01)
     assert {entry[0] for entry in tree_state(route.target).values()} <= {"folder"}
     if way == "up":  # a server does not trust that disk any more
         with pytest.raises(RefusedError, match="nothing is stored until the server is started"):
