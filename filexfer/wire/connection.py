@@ -339,15 +339,20 @@ class Connection(Intake):
         """Tell the peer why, drop what it is still sending for a moment, and close."""
         code = Code.TIMEOUT if isinstance(error, TimedOut) else error.code
         self.deadline = monotonic() + DRAIN_SECONDS
+        enough = self.moved + DRAIN_BYTES
+
+        def drop() -> None:
+            self._drop()
+            if self.moved > enough:
+                raise ProtocolError("too much is still sent")
+
         with contextlib.suppress(FilexferError, OSError):  # it is a courtesy
             self.send(protocol.Error(code=code, text=str(error)))
-            self.on_input = self._drop
+            self.on_input = drop
             self.flush()
             self._sock.shutdown(socket.SHUT_WR)
-            dropped = 0
-            while dropped < DRAIN_BYTES:
-                dropped += self._stop - self._start
-                self._drop()
+            while True:
+                drop()
                 self.fill()
         self.close()
 
