@@ -6,6 +6,7 @@ This module must not know what is said on a connection, or how many processes ac
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 from time import monotonic
@@ -27,7 +28,6 @@ from filexfer.wire.paced import connected
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     import ssl
     from collections.abc import Callable, Iterable
     from typing import Self
@@ -112,10 +112,10 @@ class Server:
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         self._access: Access = Anybody(self.folder, self.rights)
         try:
+            check_root(self.folder, [] if tokens is None else [os.fspath(tokens)])
             self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
             is_safe = insecure or bool(tls and tokens)
             backlog = self.limits.backlog
-            check_root(self.folder)
             if listener is not None:
                 check_reach(str(listener.getsockname()[0]), is_safe=is_safe)
             self._listener = listener or listen(host, port, is_safe=is_safe, backlog=backlog)

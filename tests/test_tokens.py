@@ -15,7 +15,7 @@ from conftest import Raw, Served, framed
 from test_cli_process import Service, environment, fx
 from test_rights import md5
 
-from filexfer import LocalError, RefusedError, TrustError, UsageError
+from filexfer import LocalError, RefusedError, Server, TrustError, UsageError
 from filexfer.security.access import RIGHTS
 from filexfer.security.token_access import TokenAccess
 from filexfer.security.tokens import Store, digest
@@ -560,3 +560,12 @@ def test_refused_error_is_for_strangers(tmp_path: Path, store: Store) -> None:
         with pytest.raises(RefusedError, match="token"):
             access.admit("x")
         access.close()
+
+
+def test_tokens_in_the_folder_that_is_served(tmp_path: Path) -> None:
+    """Clients could read them, or put others in their place: no server begins so."""
+    (tmp_path / "sub").mkdir()
+    path = tmp_path / "sub" / "tokens"
+    Store(str(path)).add("ann", ["read"])
+    with pytest.raises(TrustError, match="clients must not reach"):
+        Server(tmp_path, tokens=path)

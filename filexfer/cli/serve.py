@@ -210,7 +210,7 @@ def _server(
         congestion=arguments.congestion,
         limits=bounds,
     )
-    private = [arguments.cert, arguments.key, arguments.tokens, arguments.access_log]
+    private = [arguments.cert, arguments.key, arguments.access_log]
     check_root(server.folder, [path for path in private if path is not None])
     return server
 
