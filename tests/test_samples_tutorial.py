@@ -47,6 +47,7 @@ class Sample:
     """A running sample."""
 
     def __init__(self, name: str, *arguments: object) -> None:
+        self.interrupted = False
         command = [sys.executable, str(SAMPLES / f"{name}.py"), *map(str, arguments)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
@@ -85,10 +86,18 @@ class Sample:
     def interrupt(self) -> None:
         """Do what Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)
+        self.interrupted = True
 
     def finish(self, text: str | None = None) -> tuple[int, str, str]:
         """Give the rest of standard input, wait for the end; return status, output and errors."""
-        output, errors = self.process.communicate(text, SECONDS)
+        try:
+            output, errors = self.process.communicate(text, SECONDS / 2)
+        except subprocess.TimeoutExpired:
+            # Python notices a signal that comes just before a blocking call only after that call,
+            # so now and then a person presses Ctrl-C twice.
+            if self.interrupted:
+                self.interrupt()
+            output, errors = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, output, errors
 
     def stop(self) -> None:
