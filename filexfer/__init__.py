@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
     from filexfer.options import Options as Options
+    from filexfer.report import FileResult as FileResult
     from filexfer.report import Report as Report
     from filexfer.security.trust import Trust as Trust
     from filexfer.server import Server as Server
@@ -54,6 +55,7 @@ _HOMES = {
     "TimedOut": "filexfer.errors",
     "TrustError": "filexfer.errors",
     "UsageError": "filexfer.errors",
+    "FileResult": "filexfer.report",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
     "Trust": "filexfer.security.trust",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from time import monotonic
 
+from filexfer.entry import FILE
 from filexfer.errors import Code, FileError
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
@@ -22,6 +24,44 @@ _COUNTS = (
     *("files", "bytes", "folders", "skipped", "skipped_bytes"),
     *("failed", "moved", "found", "found_bytes"),
 )
+
+
+class FileResult:
+    """What became of one file or link.
+
+    Args:
+        name: As the receiving side names it.
+        result: ``stored``, ``identical``, ``skipped``, ``kept`` (beside another) or ``failed``.
+        type: ``file`` or ``link``; empty for what failed, which may also be a folder.
+        size: Bytes; 0 for what failed.
+        mtime: Modification time of the source, nanoseconds since 1970; 0 for what failed.
+        digest: Of the contents (``algorithm:hex``); empty where none was needed.
+        code: Why it failed, as a ``Code``.
+        text: The same for people.
+
+    """
+
+    __slots__ = ("code", "digest", "mtime", "name", "result", "size", "text", "type")
+
+    def __init__(  # noqa: PLR0917 - once for each file, and keywords take time
+        self,
+        name: str,
+        result: str,
+        type: str = "",  # noqa: A002 - the word of an entry
+        size: int = 0,
+        mtime: int = 0,
+        digest: str = "",
+        code: str = "",
+        text: str = "",
+    ) -> None:
+        self.name = name
+        self.result = result
+        self.type = type
+        self.size = size
+        self.mtime = mtime
+        self.digest = digest
+        self.code = code
+        self.text = text
 
 
 class Report:
@@ -48,14 +88,14 @@ class Report:
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
-        on_file: Is called with name, result and size in bytes of each file that is settled.
+        on_file: Is called with the ``FileResult`` of each file that is settled.
 
     """
 
     def __init__(
         self,
         on_progress: Callable[[Report], object] | None = None,
-        on_file: Callable[[str, str, int], object] | None = None,
+        on_file: Callable[[FileResult], object] | None = None,
     ) -> None:
         self.files = self.bytes = self.folders = 0
         self.skipped = self.skipped_bytes = 0
@@ -77,7 +117,7 @@ class Report:
         self._doubtful = array("q")
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
-        self._events: list[tuple[str, str, int]] = []  # of a branch, for on_file
+        self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -117,7 +157,7 @@ class Report:
         if self.stats:
             part.measure()
         if self.on_file:
-            part.on_file = part._note_event
+            part.on_file = part._note_result
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -128,18 +168,18 @@ class Report:
             [_parts(error) for error in self.warnings],
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
-            self._events,
+            self._results,
             self.stats.take() if self.stats else None,
         )
         for name in _COUNTS:
             setattr(self, name, 0)
-        self.failures, self.warnings, self._events = [], [], []
+        self.failures, self.warnings, self._results = [], [], []
         self._arrived, self._doubtful = array("q"), array("q")
         return changes
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""
-        counts, failures, warnings, arrived, doubtful, events, times = changes
+        counts, failures, warnings, arrived, doubtful, results, times = changes
         for name, more in zip(_COUNTS, counts, strict=True):
             setattr(self, name, getattr(self, name) + more)
         if self.stats:
@@ -155,20 +195,25 @@ class Report:
         for parts in warnings:
             self.warn(FileError(*parts))
         if told:
-            for event in events:
-                if event[0] not in again:
-                    told(*event)
+            for parts in results:
+                if parts[0] not in again:
+                    told(FileResult(*parts))
 
-    def _note_event(self, name: str, result: str, size: int) -> None:
-        self._events.append((name, result, size))
+    def _note_result(self, file: FileResult) -> None:
+        self._results.append(
+            (
+                *(file.name, file.result, file.type, file.size),
+                *(file.mtime, file.digest, file.code, file.text),
+            )
+        )
 
-    def arrived(self, name: str, size: int, result: str) -> None:
-        """Count a file that is settled and there."""
+    def arrived(self, name: str, entry: Entry, result: str) -> None:
+        """Count a file that is settled and there; *entry* is what was sent as *name*."""
         self.files += 1
-        self.bytes += size
+        self.bytes += entry.size
         self._arrived.append(hash(name))
         if self.on_file:
-            self.on_file(name, result, size)
+            self.on_file(_file_result(name, result, entry))
 
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
@@ -178,19 +223,19 @@ class Report:
         """Count a folder."""
         self.folders += 1
 
-    def skip(self, name: str, size: int, result: str) -> None:
+    def skip(self, name: str, entry: Entry, result: str) -> None:
         """Count a file that needed no sending; one that an earlier try sent is not counted."""
         if self._arrived_before or self._sent_before:
             key = hash(name)
             if key in self._arrived_before:
                 return
             if result == "identical" and key in self._sent_before:
-                self.arrived(name, size, "stored")
+                self.arrived(name, entry, "stored")
                 return
         self.skipped += 1
-        self.skipped_bytes += size
+        self.skipped_bytes += entry.size
         if self.on_file:
-            self.on_file(name, result, size)
+            self.on_file(_file_result(name, result, entry))
 
     def fail(self, error: FileError) -> None:
         """Count a failure; the same name fails only once, whoever finds out first."""
@@ -201,7 +246,7 @@ class Report:
             self.failures.append(error)
             self._failed_names.add(error.name)
         if self.on_file:
-            self.on_file(error.name, f"failed: {error.text}", 0)
+            self.on_file(FileResult(error.name, "failed", code=str(error.code), text=error.text))
 
     def refuse(self, error: FileError) -> None:
         """Count what is not sent: a failure, or something that is passed over."""
@@ -227,6 +272,11 @@ class Report:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started
         self.progress()
+
+
+def _file_result(name: str, result: str, entry: Entry) -> FileResult:
+    digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
+    return FileResult(name, result, entry.type, entry.size, entry.mtime, digest)
 
 
 def _parts(error: FileError) -> tuple[str, str, str]:

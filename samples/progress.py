@@ -1,6 +1,7 @@
 """Progress is a callable: it gets the report whenever something has moved.
 
-The report's other hook, on_file, gets name, result and size of each file that is settled.
+The report's other hook, on_file, gets a FileResult of each file that is settled: its name, what
+became of it, its size, its digest.
 
     python samples/progress.py FILE_OR_FOLDER PORT
 """
@@ -28,7 +29,7 @@ class Percent:
 if __name__ == "__main__":
     if len(sys.argv) != 3 or not sys.argv[2].isdecimal():
         sys.exit("usage: progress.py FILE_OR_FOLDER PORT")
-    report = Report(Percent(), lambda name, result, _: print(name, result))
+    report = Report(Percent(), lambda file: print(file.name, file.result))
     try:
         with Client(port=int(sys.argv[2])) as client:
             client.put([sys.argv[1]], report=report)

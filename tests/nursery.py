@@ -264,13 +264,13 @@ def _serve(words: dict[str, Any], writing: int, gate: int) -> int:
 def _move(words: dict[str, Any], gate: int) -> int:
     from filexfer.client import Client  # noqa: PLC0415 - as above
     from filexfer.options import Options  # noqa: PLC0415
-    from filexfer.report import Report  # noqa: PLC0415
+    from filexfer.report import FileResult, Report  # noqa: PLC0415
 
     log = os.open(words["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def note(name: str, result: str, _: int) -> None:
-        if not result.startswith("failed"):
-            os.write(log, name.encode() + b"\n")
+    def note(file: FileResult) -> None:
+        if file.result != "failed":
+            os.write(log, file.name.encode() + b"\n")
 
     report = Report(on_file=note)
     client = Client("127.0.0.1", words["port"], timeout=PATIENCE)

@@ -769,6 +769,19 @@ def test_no_last_words(scripted: Callable[..., tuple[Raw, Connection]]) -> None:
         connection.flush()
 
 
+def test_the_answer_to_a_request_is_no_last_word(
+    scripted: Callable[..., tuple[Raw, Connection]],
+) -> None:
+    """That one piece was refused is not why the connection ended; it may be worth another try."""
+    peer, connection = scripted()
+    peer.frame({"kind": "error", "code": "not_found", "text": "not awaited", "fatal": False})
+    peer.reset()
+    wait_for(connection._sock, select.POLLHUP)
+    connection.post(b"x")
+    with pytest.raises(ConnectionLost, match="lost"):
+        connection.flush()
+
+
 def test_an_error_is_raised_where_it_is_read(pair: LinkPair) -> None:
     """A fatal error is raised by whoever reads it; one that is not fatal is an answer."""
     client, server = pair

@@ -34,7 +34,7 @@ from hypothesis.stateful import (
 )
 from test_cli_process import Service
 
-from filexfer import Client, FileError, NetworkError, Options, Report
+from filexfer import Client, FileError, FileResult, NetworkError, Options, Report
 from filexfer.errors import Code
 from filexfer.wire.protocol import PLAIN_MAX
 
@@ -241,9 +241,9 @@ class Files(RuleBasedStateMachine):
     def _upload(self, files: dict[str, str], if_exists: str, fault: Fault | None = None) -> None:
         told: dict[str, str] = {}
 
-        def note(name: str, result: str, _: int) -> None:
-            assert name not in told, "told twice"
-            told[name] = result
+        def note(file: FileResult) -> None:
+            assert file.name not in told, "told twice"
+            told[file.name] = file.result
 
         report = Report(on_file=note)
         is_cut = False

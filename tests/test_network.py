@@ -21,7 +21,7 @@ from chaos import DOWN, UP, Chaos, Fault, frames, marks
 from conftest import SECONDS, Raw, Served, leftovers, tree_state
 from test_cli_process import fx
 
-from filexfer import Client, FilexferError, NetworkError, Options, Report
+from filexfer import Client, FileResult, FilexferError, NetworkError, Options, Report
 from filexfer.errors import Code, TimedOut
 from filexfer.serving.limits import Limits
 from filexfer.shared import pieces
@@ -71,10 +71,10 @@ class Outcome:
         self.report = Report(on_file=self._note)
         self.error: FilexferError | None = None
 
-    def _note(self, name: str, result: str, size: int) -> None:
-        if result == "stored":
-            assert name not in self.stored, "reported twice"
-            self.stored[name] = size
+    def _note(self, file: FileResult) -> None:
+        if file.result == "stored":
+            assert file.name not in self.stored, "reported twice"
+            self.stored[file.name] = file.size
 
 
 class Route:

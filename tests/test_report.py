@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 
 from filexfer import report as report_module
+from filexfer.entry import entry_of_file
 from filexfer.errors import Code, FileError
-from filexfer.report import Report
+from filexfer.report import FileResult, Report
 
 ODD = "a\udcff/\ud800 你好\n\x1b[31m"
-Event = tuple[str, str, int]
+DIGEST = "sha256:00"
+Event = tuple[object, ...]
+
+
+def parts_of(file: FileResult) -> Event:
+    return tuple(getattr(file, name) for name in FileResult.__slots__)
 
 
 def ignore(_: Report) -> None:
@@ -32,10 +38,10 @@ def work(report: Report, prefix: str = "") -> None:
         report.found += 1
         report.found_bytes += size
         report.moved += size
-    report.arrived(prefix + ODD, 3, "stored")
-    report.arrived(prefix + "kept", 4, "kept")
-    report.skip(prefix + "same", 5, "identical")
-    report.skip(prefix + "old", 6, "skipped")
+    report.arrived(prefix + ODD, entry_of_file("", 3, 7, 0o644, DIGEST), "stored")
+    report.arrived(prefix + "kept", entry_of_file("", 4, 8, 0o644), "kept")
+    report.skip(prefix + "same", entry_of_file("", 5, 9, 0o644), "identical")
+    report.skip(prefix + "old", entry_of_file("", 6, 1, 0o644), "skipped")
     report.add_folder()
     report.fail(FileError(Code.EXISTS, prefix + "taken", "exists and differs"))
     report.fail(FileError("made_up_later", prefix + ODD, ODD))
@@ -68,9 +74,9 @@ def told(errors: list[FileError]) -> list[tuple[str, str, str]]:
 def test_what_a_part_counts_comes_whole() -> None:
     """Counts, failures, warnings, doubts and names are those of one report that did it all."""
     alone_events: list[Event] = []
-    alone = Report(on_file=lambda *event: alone_events.append(event))
+    alone = Report(on_file=lambda file: alone_events.append(parts_of(file)))
     events: list[Event] = []
-    whole = Report(on_file=lambda *event: events.append(event))
+    whole = Report(on_file=lambda file: events.append(parts_of(file)))
     for prefix in ("one ", "two "):
         work(alone, prefix)
         part = whole.branch(ignore)
@@ -98,15 +104,15 @@ def test_what_was_taken_is_not_taken_again() -> None:
 
 def test_what_several_parts_find_out_is_told_once() -> None:
     """A folder that no part can read has failed once, and is named once."""
-    events: list[Event] = []
-    whole = Report(on_file=lambda *event: events.append(event))
+    names: list[str] = []
+    whole = Report(on_file=lambda file: names.append(file.name))
     for number in range(3):
         part = whole.branch(ignore)
         part.fail(FileError(Code.DENIED, "shut", "permission denied"))
-        part.arrived(str(number), 1, "stored")
+        part.arrived(str(number), entry_of_file("", 1, 0, 0), "stored")
         whole.add_changes(through_a_pipe(part))
     assert (whole.failed, [error.name for error in whole.failures]) == (1, ["shut"])
-    assert Counter(name for name, _, _ in events) == {"shut": 1, "0": 1, "1": 1, "2": 1}
+    assert Counter(names) == {"shut": 1, "0": 1, "1": 1, "2": 1}
 
 
 def test_a_part_without_a_listener_keeps_no_names() -> None:
@@ -142,13 +148,13 @@ def test_a_further_try_knows_what_parts_had_sent() -> None:
     """What arrived is not counted again; what was sent and is there is no skipped file."""
     whole = Report()
     part = whole.branch(ignore)
-    part.arrived("arrived", 3, "stored")
+    part.arrived("arrived", entry_of_file("", 3, 0, 0), "stored")
     part.doubt(["doubtful"])
     whole.add_changes(through_a_pipe(part))
     whole.restart()
     again = whole.branch(ignore)
     for name in ("arrived", "doubtful", "other"):
-        again.skip(name, 5, "identical")
+        again.skip(name, entry_of_file("", 5, 0, 0), "identical")
     whole.add_changes(through_a_pipe(again))
     assert (whole.files, whole.bytes) == (2, 8)
     assert (whole.skipped, whole.skipped_bytes, whole.uncertain) == (1, 5, 0)

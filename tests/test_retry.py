@@ -17,7 +17,7 @@ import pytest
 from conftest import SECONDS, Served, leftovers, tree_state
 from test_storage_reading import powerless
 
-from filexfer import Client, ConnectionLost, Options, Report, Server
+from filexfer import Client, ConnectionLost, FileResult, Options, Report, Server
 from filexfer.transfer import window
 from filexfer.wire import dial
 from filexfer.wire.protocol import PLAIN_MAX
@@ -419,10 +419,10 @@ def test_a_second_try_asks_before_it_sends(route: Route, monkeypatch: pytest.Mon
         lay(route.source / "tree" / name, os.urandom(size))
     cut: list[str] = []
 
-    def cut_once(name: str, *_: object) -> None:
+    def cut_once(file: FileResult) -> None:
         if not cut:
             route.proxy.cut()
-            cut.append(name)
+            cut.append(file.name)
 
     before = sum(route.proxy.passed)
     report = route.send("tree", report=Report(on_file=cut_once))
@@ -470,9 +470,9 @@ def test_tries_that_bring_a_new_file_do_not_count(
     (route.target / "tree").mkdir()
     arrived: list[str] = []
 
-    def cut(name: str, result: str, _: int) -> None:
-        arrived.append(name)
-        if result == "stored":
+    def cut(file: FileResult) -> None:
+        arrived.append(file.name)
+        if file.result == "stored":
             route.proxy.cut()
 
     before = route.proxy.connections
@@ -487,8 +487,8 @@ def test_tries_that_bring_a_new_file_do_not_count(
 def test_a_server_that_stays_away_is_given_up(route: Route, pauses: Pauses, retries: int) -> None:
     lay_tree(route.source / "tree")
 
-    def stop(_: str, result: str, __: int) -> None:
-        if result == "stored":
+    def stop(file: FileResult) -> None:
+        if file.result == "stored":
             route.served.server.close(0)
 
     report = Report(on_file=stop)
@@ -511,8 +511,8 @@ def test_e12_a_server_that_restarts_is_found_again(
     old = route.served.server
     new: list[Server] = []
 
-    def restart(_: str, result: str, __: int) -> None:
-        if result == "stored" and not new:
+    def restart(file: FileResult) -> None:
+        if file.result == "stored" and not new:
             old.close(0)
             new.append(Server(route.served.folder, port=old.port, durability="none"))
             new[0].__enter__()

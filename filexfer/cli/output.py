@@ -11,6 +11,7 @@ from time import monotonic
 from filexfer.errors import ExitCode, LocalError
 from filexfer.names import shown
 from filexfer.report import Report
+from filexfer.wire import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from tqdm import tqdm
+
+    from filexfer.report import FileResult
 
 
 def report_for(arguments: Namespace) -> Report:
@@ -117,9 +120,9 @@ def size(number: float) -> str:
     raise AssertionError  # the loop returns
 
 
-def _name_file(name: str, result: str, number: int) -> None:
-    if not result.startswith("failed"):
-        say(f"{result:9} {size(number):>9}  {shown(name)}")
+def _name_file(file: FileResult) -> None:
+    if file.result != protocol.FAILED:
+        say(f"{file.result:9} {size(file.size):>9}  {shown(file.name)}")
 
 
 _BAR_AFTER = 0.3  # seconds; what is over sooner needs no bar, and is not held up by loading it

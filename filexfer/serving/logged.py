@@ -7,7 +7,6 @@ This module must not know where the log goes.
 
 from __future__ import annotations
 
-from filexfer import hashing
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code
 from filexfer.serving.transfers import CUT, FAILED, Record, is_wanted
@@ -18,11 +17,11 @@ from filexfer.wire import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from filexfer.entry import Entry
     from filexfer.errors import FileError
-    from filexfer.hashing import Data, Hash
-    from filexfer.report import Report
+    from filexfer.report import FileResult, Report
     from filexfer.storage.contract import Item, Target
     from filexfer.storage.staged import Result
     from filexfer.transfer.sources import Offer
@@ -97,46 +96,18 @@ class _LoggedReceiver(Receiver):
         self._record.flush()
 
 
-class _Hashes:
-    """Makes hashes, and keeps the last one until it is asked for."""
-
-    def __init__(self) -> None:
-        self._last: str | Callable[[], str] = ""
-
-    def new(self, algorithm: str) -> Hash:
-        made = hashing.new(algorithm)
-        self._last = lambda: hashing.text(algorithm, made)
-        return made
-
-    def digest_of(self, algorithm: str) -> Callable[[Data], str]:
-        of = hashing.digest_of(algorithm)
-
-        def digest(data: Data) -> str:
-            self._last = made = of(data)
-            return made
-
-        return digest
-
-    def take(self) -> str:
-        last, self._last = self._last, ""
-        return last if isinstance(last, str) else last()
-
-
 class _LoggedSender(Sender):
     def __init__(self, connection: Connection, report: Report, algorithm: str, who: str) -> None:
-        self._hashes = _Hashes()
-        super().__init__(
-            connection, report, algorithm=algorithm, tell_unsent=True, hashes=self._hashes
-        )
+        super().__init__(connection, report, algorithm=algorithm, tell_unsent=True)
         self._record = Record(connection.peer, who, "get")
-        self._sent: dict[str, tuple[int, str]] = {}  # size and digest of what is not settled
+        self._sent: dict[str, Entry] = {}  # what is not settled
         report.on_file = self._settled
 
     def run(self, offers: Iterator[Offer]) -> None:
         try:
             super().run(offers)
-            for name, sent in self._sent.items():  # settled, under a name that the client chose
-                self._record.add(name, *sent, protocol.KEPT)
+            for name, entry in self._sent.items():  # settled, under a name that the client chose
+                self._record.add(name, entry.size, entry.extra, protocol.KEPT)
         finally:
             self._record.end(CUT)
 
@@ -149,9 +120,8 @@ class _LoggedSender(Sender):
         name = offer.wire_name
         self._record.begin(name)
         super()._send_file(offer)
-        digest = self._hashes.take()
         if self._record.is_open(name):
-            self._sent[name] = (offer.entry.size, digest)
+            self._sent[name] = offer.entry
 
     def _send_link(self, offer: Offer) -> None:
         self._record.begin(offer.wire_name)
@@ -161,12 +131,11 @@ class _LoggedSender(Sender):
         self._record.forget(offer.wire_name)
         super()._name_later(offer)
 
-    def _settled(self, name: str, result: str, size: int) -> None:
+    def _settled(self, file: FileResult) -> None:
         """Note what the client said of a file that was sent; what it said of others is its own."""
-        if self._record.is_open(name):
-            word, _, reason = result.partition(": ")
-            _, digest = self._sent.pop(name, (0, ""))
-            self._record.add(name, size, "" if reason else digest, word, reason)
+        if self._record.is_open(file.name):
+            self._sent.pop(file.name, None)
+            self._record.add(file.name, file.size, file.digest, file.result, file.text)
 
     def _take_replies(self) -> bool:
         any_came = super()._take_replies()

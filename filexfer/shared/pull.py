@@ -225,10 +225,10 @@ class _Leader:
             if decision.choice is Choice.REFUSE:
                 raise FileError(decision.code, entry.name, decision.text)
             if decision.choice is Choice.IDENTICAL:
-                self._report.skip(entry.name, entry.size, protocol.IDENTICAL)
+                self._report.skip(entry.name, entry, protocol.IDENTICAL)
                 return None
             if decision.choice is Choice.SKIP:
-                self._report.skip(entry.name, entry.size, protocol.SKIPPED)
+                self._report.skip(entry.name, entry, protocol.SKIPPED)
                 return None
             assembly = Assembly(self._staging, entry)
         except FileError as error:
@@ -270,12 +270,12 @@ class _Leader:
         if result.error:
             report.fail(result.error)
         elif result.choice is Choice.IDENTICAL:
-            report.skip(entry.name, entry.size, protocol.IDENTICAL)
+            report.skip(entry.name, entry, protocol.IDENTICAL)
         elif result.choice is Choice.SKIP:
-            report.skip(entry.name, entry.size, protocol.SKIPPED)
+            report.skip(entry.name, entry, protocol.SKIPPED)
         else:
             is_kept = result.choice is Choice.KEEP_BOTH
-            report.arrived(entry.name, entry.size, protocol.KEPT if is_kept else protocol.STORED)
+            report.arrived(entry.name, entry, protocol.KEPT if is_kept else protocol.STORED)
 
     def _tick(self) -> None:
         try:

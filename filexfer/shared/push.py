@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 
 from filexfer import hashing
-from filexfer.entry import FILE, Entry
+from filexfer.entry import FILE, Entry, entry_of_file
 from filexfer.errors import Code, ConnectionLost, FileError, ProtocolError
 from filexfer.names import shown
 from filexfer.shared import crew, pieces
@@ -199,7 +199,7 @@ class _Leader:
             self._report.fail(error)
             return ""
         if answer.result in (protocol.IDENTICAL, protocol.SKIPPED):
-            self._report.skip(name, size, answer.result)
+            self._report.skip(name, entry_of_file(name, size, mtime, mode), answer.result)
             return ""
         if answer.result or not 0 < len(answer.id.encode()) <= ID_MAX or "\0" in answer.id:
             raise ProtocolError(f"a file was begun with the id {shown(answer.id)}")
@@ -237,7 +237,7 @@ class _Leader:
     def _finish(self, number: int, begun: str, digest: str | None) -> None:
         """Have a file published, or discarded."""
         connection, report = self._connection, self._report
-        _, _, name, size, _, _ = self._files.items[number]
+        _, _, name, size, mtime, mode = self._files.items[number]
         failure = self._board.failures.get(number)
         if failure or digest is None:
             report.fail(failure or FileError(Code.ABORTED, name, "was not sent"))
@@ -253,11 +253,12 @@ class _Leader:
             report.doubt([name])
             raise
         else:
+            entry = entry_of_file(name, size, mtime, mode, digest)
             if answer.result in (protocol.IDENTICAL, protocol.SKIPPED):
-                report.skip(name, size, answer.result)
+                report.skip(name, entry, answer.result)
             else:
                 kept = answer.name if answer.result == protocol.KEPT else name
-                report.arrived(kept, size, answer.result)
+                report.arrived(kept, entry, answer.result)
 
 
 class _Whole:

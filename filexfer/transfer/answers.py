@@ -68,7 +68,7 @@ class Answers:
             if decision is IDENTICAL:  # as nearly all, when a command is repeated
                 letters.append(protocol.SAME)
                 if offered.type != FOLDER:
-                    skip(offered.name, offered.size, protocol.IDENTICAL)
+                    skip(offered.name, offered, protocol.IDENTICAL)
                 continue
             letters.append(self._letter(offered, decision))
             if decision.choice is Choice.REFUSE:
@@ -81,7 +81,7 @@ class Answers:
         if choice is Choice.REFUSE:
             self._report.fail(FileError(decision.code, offered.name, decision.text))
         elif choice is Choice.SKIP and offered.type != FOLDER:
-            self._report.skip(offered.name, offered.size, protocol.SKIPPED)
+            self._report.skip(offered.name, offered, protocol.SKIPPED)
         elif choice is Choice.TAKE and offered.type == FOLDER:
             is_new = self._staging.find(offered.name) is None
             return protocol.NEW_FOLDER if is_new else protocol.SEND

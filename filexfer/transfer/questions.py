@@ -119,7 +119,7 @@ class Questions:
         for index, (offer, letter) in enumerate(zip(batch, message.verdicts, strict=True)):
             if letter == protocol.SAME:
                 if offer.entry.type != FOLDER:
-                    skip(offer.wire_name, offer.entry.size, protocol.IDENTICAL)
+                    skip(offer.wire_name, offer.entry, protocol.IDENTICAL)
             elif letter == protocol.REFUSE:
                 code, text = reasons.get(index, (Code.DENIED, "refused"))
                 self._report.fail(FileError(code, offer.wire_name, shown(text)))
@@ -138,6 +138,6 @@ class Questions:
             self.wanted.append(offer)
         elif letter == protocol.SKIP:
             if entry.type != FOLDER:
-                self._report.skip(offer.wire_name, entry.size, protocol.SKIPPED)
+                self._report.skip(offer.wire_name, entry, protocol.SKIPPED)
         else:
             raise ProtocolError(f"an answer has the letter {shown(letter)} where it cannot be")

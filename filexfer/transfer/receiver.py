@@ -332,16 +332,16 @@ class Receiver:
         """Count what became of an item, and reply if that is not simply ``stored``."""
         entry = item.entry
         if result is ARRIVED and entry.type != FOLDER:  # as nearly all
-            self._report.arrived(entry.name, entry.size, protocol.STORED)
+            self._report.arrived(entry.name, entry, protocol.STORED)
             return
         if result.error:
             self._report.fail(result.error)
         elif entry.type == FOLDER:
             return
         elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
-            self._report.skip(entry.name, entry.size, _RESULTS[result.choice])
+            self._report.skip(entry.name, entry, _RESULTS[result.choice])
         else:
-            self._report.arrived(entry.name, entry.size, _RESULTS[result.choice])
+            self._report.arrived(entry.name, entry, _RESULTS[result.choice])
         if result.choice not in (Choice.TAKE, Choice.REPLACE):
             self._reply(item.number, result)
 

@@ -234,9 +234,10 @@ class Sender:
                 file.close()
             return
         size = entry.size
+        entry.extra = digest = self._digest_of(data)
         self._window.open(offer, size)
         self._connection.post(
-            codec.file_frame(offer.wire_name, size, self._digest_of(data), entry.mtime, entry.mode)
+            codec.file_frame(offer.wire_name, size, digest, entry.mtime, entry.mode)
         )
         if size:
             self._connection.post(data)
@@ -270,7 +271,8 @@ class Sender:
         try:
             if self._send_parts(file, made):
                 file.check_unchanged()
-                trailer = protocol.Trailer(hash=hashing.text(self._algorithm, made))
+                entry.extra = hashing.text(self._algorithm, made)
+                trailer = protocol.Trailer(hash=entry.extra)
             else:
                 trailer = protocol.Trailer(code=Code.ABORTED, text="not wanted")
         except FileError as error:

@@ -86,7 +86,7 @@ class Window:
             self._settled += 1
             offer = self._unsettled.popleft()
             if offer and offer.entry.type != FOLDER:
-                report.arrived(offer.wire_name, offer.entry.size, protocol.STORED)
+                report.arrived(offer.wire_name, offer.entry, protocol.STORED)
         report.progress()
 
     def take_outcome(self, message: Outcome) -> None:
@@ -102,13 +102,13 @@ class Window:
         self.refused = message.item
         if offer is None:
             return
-        size = offer.entry.size
+        entry = offer.entry
         if message.result == protocol.FAILED:
             error = FileError(message.code, offer.wire_name, shown(message.text))
             self._report.fail(error)
         elif message.result == protocol.KEPT:
-            self._report.arrived(message.name, size, protocol.KEPT)
+            self._report.arrived(message.name, entry, protocol.KEPT)
         elif message.result in (protocol.IDENTICAL, protocol.SKIPPED):
-            self._report.skip(offer.wire_name, size, message.result)
+            self._report.skip(offer.wire_name, entry, message.result)
         else:
             raise ProtocolError(f"an outcome has the unknown result {shown(message.result)}")

@@ -389,11 +389,10 @@ class Connection(Intake):
                 break
             if self.on_input:
                 self.on_input()
-        message = None
         with contextlib.suppress(ProtocolError):  # not at a frame: the bytes of a body
-            while message is None and (header := self._header()) is not None:
+            while (header := self._header()) is not None:
                 with contextlib.suppress(ProtocolError):  # a frame of another kind
-                    message = codec.decode(header, protocol.State.CLOSED)
-        if type(message) is protocol.Error:
-            return said(message.code, message.text)
+                    found = codec.decode(header, protocol.State.CLOSED)
+                    if type(found) is protocol.Error and found.fatal:
+                        return said(found.code, found.text)
         return error
