@@ -17,6 +17,7 @@ from filexfer import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from filexfer.cli.parsing import Parser
 
@@ -97,22 +98,25 @@ def console() -> None:
 
 def parser_of(name: str) -> Parser:
     """Return the parser of a command, with all its arguments."""
-    from importlib import import_module  # noqa: PLC0415 - loaded by then
-
     from filexfer.cli.parsing import Parser  # noqa: PLC0415 - loads argparse: see the module's text
 
-    command = import_module(f"filexfer.cli.{name}")
+    command = _command(name)
     parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
     command.configure(parser)
-    parser.set_defaults(run=command.run)
     return parser
+
+
+def _command(name: str) -> ModuleType:
+    from importlib import import_module  # noqa: PLC0415 - loaded by Python itself
+
+    return import_module(f"filexfer.cli.{name}")
 
 
 def _run(words: list[str]) -> int:
     name = words[0] if words else ""
     if name in COMMANDS:
         arguments = parser_of(name).parse_args(words[1:])
-        return int(arguments.run(arguments))
+        return int(_command(name).run(arguments))
     from filexfer.cli import overview  # noqa: PLC0415 - only without a command
 
     if name not in ("-h", "--help"):
