@@ -14,7 +14,7 @@ from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.transfer.landing import Download, Upload
 from filexfer.transfer.sources import Source
-from filexfer.wire import protocol, requests
+from filexfer.wire import moving, protocol, requests
 from filexfer.wire.dial import Door
 
 TYPE_CHECKING = False
@@ -335,6 +335,41 @@ class Client(Lasting):
         """
         message = protocol.Remove(name=name.strip("/"), recursive=recursive)
         self._request(lambda connection: requests.carry_out(connection, message))
+
+    def move(self, name: str, to: str, *, overwrite: bool = False) -> str:
+        """Give a file, link or folder on the server another name, in one step.
+
+        If the connection is lost on the way, there is no second try.
+
+        Args:
+            name: What it is called.
+            to: What it shall be called; if that is a folder, or ends in a slash, the folder that
+                it goes into under its own name. Missing folders are made.
+            overwrite: Replace a file or link that has the name.
+
+        Returns:
+            The name that it has now.
+
+        Raises:
+            ConnectionLost: if it is not known whether it was moved.
+            FileError: if it cannot be moved, or something else has the name.
+            ProtocolError: if the server is too old for it.
+
+        """
+        message = moving.Move(name=name.strip("/"), to=to.strip("/"))
+        if to.endswith("/"):
+            message.into = True
+        if overwrite:
+            message.overwrite = True
+        was_sent = False
+
+        def act(connection: Connection) -> str:
+            nonlocal was_sent
+            requests.known(connection, [message.name])  # now it is certain that somebody listens
+            was_sent = True
+            return requests.move(connection, message)
+
+        return self._retrying(act, Options(), Report(), lambda: not was_sent)
 
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
         """Return the options and the report of a transfer that begins."""

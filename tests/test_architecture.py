@@ -23,12 +23,12 @@ LAYERS = [
     "errors measure.verdict serving.notify serving.transfers storage.directory wire.schema",
     "address measure.breakdown rates report security.private serving.activation serving.logs",
     "serving.units storage.directories storage.faults storage.policy storage.quotas storage.room",
-    "transfer.landing wire.congestion wire.ranged wire.transport wire.waiting",
+    "transfer.landing wire.congestion wire.moving wire.ranged wire.transport wire.waiting",
     "security.certificate security.connect_string serving.listening storage.reading",
     "storage.staged transfer.sources wire.protocol",
     "options security.stored serving.limits storage.folder storage.publishing storage.stream",
     "transfer.later transfer.window wire.budget wire.codec wire.intake",
-    "security.trust serving.roots storage.draft transfer.questions wire.connection",
+    "security.trust serving.roots storage.draft storage.moving transfer.questions wire.connection",
     "shared.crew storage.staging transfer.answers transfer.body transfer.sender wire.paced",
     "wire.requests wire.tls_only",
     "measure.probe measure.timed storage.assembly storage.limited transfer.receiver wire.dial",
@@ -48,7 +48,7 @@ LAYERS = [
     "cli.token",
     "client",
     "cli.announce cli.demo cli.options",
-    "cli.doctor cli.get cli.login cli.ls cli.mkdir cli.put cli.rm cli.serve",
+    "cli.doctor cli.get cli.login cli.ls cli.mkdir cli.mv cli.put cli.rm cli.serve",
     "cli.service",
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}

@@ -24,6 +24,7 @@ COMMANDS = {
     "put": "upload files and folders",
     "get": "download files and folders",
     "ls": "list what is on a server",
+    "mv": "give files and folders on a server another name",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
     "login": "store a server under a name, with what it needs to let you in",

@@ -5,6 +5,7 @@ This module must not know connections, or who gives grants.
 
 from __future__ import annotations
 
+from filexfer.errors import Code, FileError
 from filexfer.security.access import OVERWRITE, READ
 from filexfer.storage.dropbox import DropBox, Places
 from filexfer.storage.limited import Allowance, Limited
@@ -78,3 +79,43 @@ def remove(grant: Grant, name: str, *, recursive: bool) -> None:
     finally:
         if grant.limits and grant.limits.account:
             grant.limits.account.note_removed()
+
+
+def move(
+    grant: Grant,
+    name: str,
+    to: str,
+    *,
+    into: bool,
+    overwrite: bool,
+    durability: str,
+    tick: Callable[[], object],
+) -> str:
+    """Give a file, link or folder another name, and return it; as ``storage.moving.Move`` does.
+
+    Raises:
+        FileError: if it cannot be moved, or this is a drop box.
+
+    """
+    from filexfer.storage.moving import Move  # noqa: PLC0415 - a seldom request
+
+    if grant.is_drop_box:
+        raise FileError(Code.DENIED, "", "nothing is moved in a drop box")
+    made = Move(
+        grant.folder,
+        name,
+        to,
+        into=into,
+        overwrite=overwrite,
+        durable=durability != "none",
+        tick=tick,
+    )
+    account = grant.limits.account if grant.limits else None
+    if account is None:
+        return made.run()
+    made.alone = account.while_not_counted
+    try:
+        return made.run()
+    finally:
+        if overwrite:
+            account.note_removed()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
-from filexfer.wire import protocol
+from filexfer.wire import moving, protocol
 from filexfer.wire.protocol import State
 
 TYPE_CHECKING = False
@@ -109,6 +109,24 @@ def carry_out(connection: Connection, message: protocol.MakeFolder | protocol.Re
     """
     connection.send(message)
     read(connection, protocol.Ok, message.name)
+
+
+def move(connection: Connection, message: moving.Move) -> str:
+    """Give something another name, and return it.
+
+    Raises:
+        FileError: if that fails.
+        ProtocolError: if the server is too old for it.
+
+    """
+    connection.send(message)
+    try:
+        return read(connection, moving.Moved, message.name).name
+    except ProtocolError as error:
+        if error.code != Code.UNSUPPORTED:
+            raise
+        text = f"the server is too old to move anything: update filexfer there ({error})"
+        raise ProtocolError(text, error.code) from error
 
 
 def read(connection: Connection, kind: type[Answer], name: str) -> Answer:
