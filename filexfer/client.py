@@ -14,7 +14,7 @@ from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.transfer.landing import Download, Upload
 from filexfer.transfer.sources import Source
-from filexfer.wire import moving, protocol, requests
+from filexfer.wire import protocol, requests
 from filexfer.wire.dial import Door
 
 TYPE_CHECKING = False
@@ -292,7 +292,7 @@ class Client(Lasting):
             report.fail(report.warnings.pop())
         report.finish()
         if target.failure:
-            raise LocalError(str(target.failure))
+            raise LocalError(str(target.failure)) from target.failure
         if target.was_written and report.failures:
             raise IntegrityError(f"{report.failures[0]}; what was written must not be used")
         return report
@@ -314,6 +314,28 @@ class Client(Lasting):
         plain = name.strip("/")
         return self._request(
             lambda connection: requests.listing(connection, plain, recursive=recursive)
+        )
+
+    def digest(self, name: str, algorithm: str = "xxh3_128") -> str:
+        """Return the digest that the server makes of a file, as ``algorithm:hex``.
+
+        Raises:
+            FileError: if it is no file, may not be read, or changes meanwhile.
+
+        """
+        plain = name.strip("/")
+        return self._request(lambda connection: requests.digest(connection, plain, algorithm))
+
+    def count_files(self, name: str = "") -> int:
+        """Return how many files lie below a folder on the server, which counts to 1,000 at most.
+
+        Raises:
+            FileError: if they may not be listed.
+
+        """
+        plain = name.strip("/")
+        return self._request(
+            lambda connection: requests.count(connection, plain, lambda: self._door.rights)
         )
 
     def make_folder(self, name: str) -> None:
@@ -356,11 +378,7 @@ class Client(Lasting):
             ProtocolError: if the server is too old for it.
 
         """
-        message = moving.Move(name=name.strip("/"), to=to.strip("/"))
-        if to.endswith("/"):
-            message.into = True
-        if overwrite:
-            message.overwrite = True
+        message = requests.move_message(name, to, overwrite=overwrite)
         was_sent = False
 
         def act(connection: Connection) -> str:

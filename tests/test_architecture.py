@@ -48,7 +48,8 @@ LAYERS = [
     "cli.token",
     "client",
     "cli.announce cli.demo cli.options",
-    "cli.doctor cli.get cli.login cli.ls cli.mkdir cli.mv cli.put cli.rm cli.serve",
+    "cli.cat cli.doctor cli.get cli.login cli.ls cli.mkdir cli.mv cli.put cli.rm cli.serve",
+    "cli.stat",
     "cli.service",
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names.split()}

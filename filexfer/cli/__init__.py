@@ -24,6 +24,8 @@ COMMANDS = {
     "put": "upload files and folders",
     "get": "download files and folders",
     "ls": "list what is on a server",
+    "stat": "tell what something on a server is",
+    "cat": "write files of a server to standard output",
     "mv": "give files and folders on a server another name",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
