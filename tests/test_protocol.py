@@ -31,8 +31,10 @@ MESSAGES: list[tuple[str, Message]] = [
         protocol.Hello(version=1, program="x", token="t"),
     ),
     (
-        '{"kind":"welcome","version":1,"program":"x","rights":["read","list"]}',
-        protocol.Welcome(version=1, program="x", rights=["read", "list"]),
+        '{"kind":"welcome","version":1,"program":"x","rights":["read","list"],"time":-5,"free":0,"max_file_size":9}',
+        protocol.Welcome(
+            version=1, program="x", rights=["read", "list"], time=-5, free=0, max_file_size=9
+        ),
     ),
     ('{"kind":"stat","name":"a/b","count":9}', protocol.Stat(name="a/b", count=9)),
     ('{"kind":"list","name":"","recursive":true}', protocol.List(name="", recursive=True)),

@@ -6,6 +6,7 @@ This module must not know how connections are accepted, or in which thread or pr
 from __future__ import annotations
 
 import logging
+from time import time_ns
 
 from filexfer import __version__
 from filexfer.entry import FOLDER
@@ -210,6 +211,9 @@ class Session:
                 version=protocol.VERSION,
                 program=f"filexfer {__version__}",
                 rights=[right for right in RIGHTS if right in self._grant.rights],
+                time=time_ns(),
+                free=granted.room(self._grant),
+                max_file_size=granted.largest(self._grant),
             )
         )
 

@@ -125,11 +125,18 @@ class Hello(Message, kind="hello"):
 
 
 class Welcome(Message, kind="welcome"):
-    """Server: the answer to ``hello``; *rights* are what this client may do."""
+    """Server: the answer to ``hello``; *rights* are what this client may do.
+
+    Of what follows a server tells what it likes: its clock, for how many more bytes there is room
+    for this client now, and how many one file may have. A drop box tells nothing of its room.
+    """
 
     version: Size
     program: Text = ""
     rights: list[Word]
+    time: Time | None = None
+    free: Size | None = None
+    max_file_size: Size | None = None
 
 
 class Stat(Message, kind="stat"):
