@@ -220,7 +220,7 @@ class Door:
             if welcome is None:
                 connection.greeting = to_come
         self.rights, self.program = frozenset(welcome.rights), welcome.program
-        self.welcome = welcome
+        self.welcome, connection.file_max = welcome, welcome.max_file_size
         return True
 
     @staticmethod
