@@ -10,27 +10,26 @@ import os
 from filexfer.address import DEFAULT_PORT, format_url
 from filexfer.entry import FOLDER
 from filexfer.errors import IntegrityError, LocalError, UsageError
-from filexfer.lasting import Lasting
 from filexfer.options import Options
 from filexfer.report import Report
+from filexfer.tidying import Tidying
 from filexfer.transfer.landing import Download, Upload
 from filexfer.transfer.sources import Source
-from filexfer.wire import protocol, requests
+from filexfer.wire import requests
 from filexfer.wire.dial import Door
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from typing import Any, Self
 
-    from filexfer.entry import Entry
     from filexfer.security.trust import Trust
     from filexfer.storage.folder import Folder
     from filexfer.wire.connection import Connection
 
 
-class Client(Lasting):
+class Client(Tidying):
     """A server, seen from the client; a context manager, for one thread.
 
     It connects when first needed. Names on the server are relative to the folder it serves.
@@ -296,49 +295,10 @@ class Client(Lasting):
             report.fail(report.warnings.pop())
         report.finish()
         if target.failure:
-            raise LocalError(str(target.failure))
+            raise LocalError(str(target.failure)) from target.failure
         if target.was_written and report.failures:
             raise IntegrityError(f"{report.failures[0]}; what was written must not be used")
         return report
-
-    def stat(self, name: str) -> Entry | None:
-        """Return what *name* is on the server, or None if there is nothing."""
-        plain = name.strip("/")
-        return self._request(lambda connection: requests.stat(connection, [plain])[plain])
-
-    def list(self, name: str = "", *, recursive: bool = False) -> Iterator[Entry]:
-        """Yield what lies in the folder *name* on the server; names relative to it.
-
-        Finish it before the next call.
-
-        Raises:
-            FileError: if nothing of that name is there, or it may not be listed.
-
-        """
-        plain = name.strip("/")
-        return self._request(
-            lambda connection: requests.listing(connection, plain, recursive=recursive)
-        )
-
-    def make_folder(self, name: str) -> None:
-        """Make a folder on the server, and its missing parents; fine if it is there.
-
-        Raises:
-            FileError: if it cannot be made.
-
-        """
-        message = protocol.MakeFolder(name=name.strip("/"))
-        self._request(lambda connection: requests.carry_out(connection, message))
-
-    def remove(self, name: str, *, recursive: bool = False) -> None:
-        """Remove a file, a link or an empty folder; with *recursive* a folder and all in it.
-
-        Raises:
-            FileError: if there is nothing, or it may not be removed.
-
-        """
-        message = protocol.Remove(name=name.strip("/"), recursive=recursive)
-        self._request(lambda connection: requests.carry_out(connection, message))
 
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
         """Return the options and the report of a transfer that begins."""

@@ -58,7 +58,7 @@ def findings(text: str) -> dict[str, tuple[str, str]]:
     found = {}
     for line in text.splitlines():
         if line[:1] != " ":
-            what, word, rest = line[:12], line[12:19], line[19:]
+            what, word, rest = line[:14], line[14:21], line[21:]
             found[what.strip()] = (word.strip(), rest)
     return found
 
@@ -71,18 +71,24 @@ def test_this_machine() -> None:
     result = fx("doctor")
     assert (result.returncode, result.stderr) == (0, "")
     found = findings(result.stdout)
-    assert list(found) == ["filexfer", "Python", "xxhash", "tqdm", "open files"]
+    assert list(found) == [
+        *("filexfer", "Python", "xxhash", "tqdm", "cryptography"),
+        *("space here", "open files"),
+    ]
     assert {word for word, _ in found.values()} == {"ok"}
     assert found["Python"][1] == sys.version.split()[0]
     assert f"filexfer {found['filexfer'][1]}\n" == fx("--version").stdout
 
 
 def test_a_server(service: Service) -> None:
-    """With a server also name, port, program, rights and round trip are looked at."""
+    """With a server also the way to it, what it is and what it allows are looked at."""
     result = fx("doctor", service.address)
     assert (result.returncode, result.stderr) == (0, "")
     found = findings(result.stdout)
-    assert list(found)[-5:] == ["name", "port", "server", "rights", "round trip"]
+    assert list(found)[-9:] == [
+        *("name", "port", "TLS", "server", "token", "rights", "space there", "clock"),
+        "round trip",
+    ]
     assert {word for word, _ in found.values()} == {"ok"}
     assert found["name"][1] == "127.0.0.1 is 127.0.0.1"
     assert found["port"][1] == f"{service.port} can be reached"
@@ -106,11 +112,11 @@ def test_no_server(place: str, what: str, reason: str) -> None:
     *_, (last, (word, text)) = findings(result.stdout).items()
     assert (last, word) == (what, "WRONG")
     assert reason in text
-    assert re.match(r" {19}\S", result.stdout.splitlines()[-1])
+    assert re.match(r" {21}\S", result.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("words", [["doctor"], ["doctor", "--speed"]])
-@pytest.mark.parametrize("module", ["xxhash", "tqdm"])
+@pytest.mark.parametrize("module", ["xxhash", "tqdm", "cryptography"])
 def test_a_library_is_missing(module: str, words: list[str]) -> None:
     """A library that is missing is found out, and said without a traceback."""
     script = (
@@ -199,21 +205,22 @@ def test_a_server_without_rights_and_manners() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "mend"),
+    ("error", "what", "mend"),
     [
-        (TrustError("it is another machine"), "filexfer login NAME"),
-        (RefusedError("denied", "go away"), "ask whoever runs the server"),
+        (TrustError("it is another machine"), "token", "filexfer login NAME"),
+        (RefusedError("denied", "go away"), "server", "ask whoever runs the server"),
     ],
 )
-def test_a_server_that_is_not_spoken_to(service: Service, error: Any, mend: str) -> None:
+def test_a_server_that_is_not_spoken_to(service: Service, error: Any, what: str, mend: str) -> None:
     """Whatever stops the greeting decides on the exit code, and on the advice."""
 
     class Shut(Door):
-        def open(self) -> Connection:
+        def greet(self, connection: Connection) -> None:
+            del connection
             raise error
 
     *_, last = health.of_server(Shut("127.0.0.1", service.port, timeout=LONG))
-    assert (last.what, last.text, last.code) == ("server", str(error), error.exit_code)
+    assert (last.what, last.text, last.code) == (what, str(error), error.exit_code)
     assert mend in last.mend
 
 

@@ -887,6 +887,20 @@ def remove(it: Host, name: Any) -> str:
 
 
 @request
+def move(it: Host, name: Any) -> str:
+    return simple(it, {"kind": "move", "name": name, "to": "x"})
+
+
+@request
+def move_to(it: Host, name: Any) -> str:
+    (it.folder / "movable").touch()
+    try:
+        return simple(it, {"kind": "move", "name": "movable", "to": name})
+    finally:
+        (it.folder / "movable").unlink()
+
+
+@request
 def get(it: Host, name: Any) -> str:
     return getting(it, name, fresh=False)
 
@@ -1002,7 +1016,7 @@ def test_every_request_is_here() -> None:
     }
     named = {cls.kind for cls in to_server if {"name", "names", "entries"} & set(cls.checks)}
     assert named == {
-        *("", "fetch", "stat", "list", "mkdir", "remove", "get"),
+        *("", "fetch", "stat", "list", "mkdir", "remove", "move", "get"),
         *("file", "folder", "link", "unsent", "ask"),
         *("begin", "range", "slice", "digest"),
         "later",  # as "unsent": nothing is done under its name

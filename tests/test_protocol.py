@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from filexfer.entry import TYPES, Entry
 from filexfer.errors import Code, ProtocolError, UsageError
 from filexfer.hashing import ALGORITHMS
-from filexfer.wire import codec, framing, header, protocol, ranged, schema
+from filexfer.wire import codec, framing, header, moving, protocol, ranged, schema
 from filexfer.wire.codec import decode, encode
 from filexfer.wire.protocol import FRAME_MAX, KINDS, TRANSITIONS, State
 
@@ -31,8 +31,10 @@ MESSAGES: list[tuple[str, Message]] = [
         protocol.Hello(version=1, program="x", token="t"),
     ),
     (
-        '{"kind":"welcome","version":1,"program":"x","rights":["read","list"]}',
-        protocol.Welcome(version=1, program="x", rights=["read", "list"]),
+        '{"kind":"welcome","version":1,"program":"x","rights":["read","list"],"time":-5,"free":0,"max_file_size":9}',
+        protocol.Welcome(
+            version=1, program="x", rights=["read", "list"], time=-5, free=0, max_file_size=9
+        ),
     ),
     ('{"kind":"stat","name":"a/b","count":9}', protocol.Stat(name="a/b", count=9)),
     ('{"kind":"list","name":"","recursive":true}', protocol.List(name="", recursive=True)),
@@ -46,6 +48,11 @@ MESSAGES: list[tuple[str, Message]] = [
     ),
     ('{"kind":"mkdir","name":"a"}', protocol.MakeFolder(name="a")),
     ('{"kind":"remove","name":"a","recursive":true}', protocol.Remove(name="a", recursive=True)),
+    (
+        '{"kind":"move","name":"a","to":"b/c","into":true,"overwrite":true}',
+        moving.Move(name="a", to="b/c", into=True, overwrite=True),
+    ),
+    ('{"kind":"moved","name":"b/c/a"}', moving.Moved(name="b/c/a")),
     ('{"kind":"ok"}', protocol.Ok()),
     ('{"kind":"probe_up","size":5}', protocol.ProbeUp(size=5)),
     ('{"kind":"probe_down","size":0}', protocol.ProbeDown(size=0)),
@@ -439,9 +446,9 @@ LEGAL = {
     State.OPENING: "hello  fetch",
     State.PLAIN: " fetch end",
     State.IDLE: "stat list mkdir remove probe_up probe_down alive put get end"
-    " begin range finish abandon slice digest",
+    " begin range finish abandon slice digest move",
     State.GREETING: "welcome",
-    State.ANSWERING: "entries ok stored file begun hashed alive end",
+    State.ANSWERING: "entries ok stored file begun hashed moved alive end",
     State.TAKING: "file folder link later unsent ask alive end",
     State.BODY: "trailer",
     State.GIVING: "answer received outcome done alive end",

@@ -42,7 +42,7 @@ ENTRIES = [
     for name in ("a", "d", "d/a", "../x", ".fx-1")
     for kind in ("file", "folder", "link", "special")
     for size in (0, 2, (1 << 63) - 1)
-    for extra in ("", md5(b"hi"), "target")
+    for extra in ("", md5(b"hi"), "target", "to")
 ]
 BODIES = [b"", b"hi", b"\0\0\0\0", b"\0\0\0\2hi\0\0\0\0", b"\x80\0\0\5\0\0\0\0", bytes(100)]
 WITH_BODY = ("", "file", "range", "probe_up", "hashed", "ok", "trailer")
@@ -55,7 +55,7 @@ _values: dict[str, st.SearchStrategy[Any]] = {
         st.tuples(st.sampled_from(NUMBERS), st.sampled_from(WORDS), st.sampled_from(WORDS)),
         max_size=2,
     ),
-    **dict.fromkeys(("name", "target"), st.sampled_from(NAMES)),
+    **dict.fromkeys(("name", "target", "to"), st.sampled_from(NAMES)),
     **dict.fromkeys(("hash", "algorithm"), st.sampled_from(DIGESTS + WORDS[-4:])),
     **dict.fromkeys(("if_exists", "result", "code"), st.sampled_from(WORDS)),
     "verdicts": st.text(alphabet="snikdrx", max_size=4),
@@ -63,7 +63,18 @@ _values: dict[str, st.SearchStrategy[Any]] = {
     "version": st.just(1),
     **dict.fromkeys(("text", "program", "token"), st.sampled_from(["", "x", "\x1b]0;x\x07" * 50])),
 }
-_flags = ("checksum", "fresh", "recursive", "more", "again", "shared", "sparse", "fatal")
+_flags = (
+    "checksum",
+    "fresh",
+    "recursive",
+    "into",
+    "overwrite",
+    "more",
+    "again",
+    "shared",
+    "sparse",
+    "fatal",
+)
 _values |= dict.fromkeys(_flags, st.booleans())
 
 

@@ -113,6 +113,11 @@ TRIES: list[tuple[str, str, Act, list[set[str]]]] = [
     ("mkdir", "new", asked("mkdir", name="new/deep"), [{"create"}]),
     ("remove", "a file", asked("remove", name="file"), [{"delete"}]),
     ("remove", "a tree", asked("remove", name="dir", recursive=True), [{"delete"}]),
+    ("move", "a file", asked("move", name="file", to="moved"), [{"delete", "create", "read"},
+     {"delete", "create", "list"}]),
+    ("move", "a file in the place of another",
+     asked("move", name="file", to="dir/in", overwrite=True),
+     [{"delete", "create", "overwrite", "read"}, {"delete", "create", "overwrite", "list"}]),
     ("probe_up", "", said(framed({"kind": "probe_up", "size": 3}) + b"\0\0\0\3abc\0\0\0\0"),
      [{"create"}]),
     ("probe_down", "", asked("probe_down", size=3), [{"read"}]),
@@ -239,7 +244,7 @@ def test_rights(house: Callable[..., House], rights: frozenset[str]) -> None:
             assert (folder / "new").read_bytes() == DATA, (kind, replies)
         if what == "a tree" and may:
             assert not (folder / "dir").exists()
-        for name in ("new", "new/deep"):
+        for name in ("new", "new/deep", "moved"):
             _remove(folder / name)
 
 

@@ -39,6 +39,7 @@ DIR that have no name) and the hashes, then names what is slowest. A figure of t
 Without --speed, the exit code is 0 if all is well, else that of the first thing that is wrong.
 """
 SECONDS_MAX = 60.0
+_WHAT, _WORD = 14, 7  # columns of what was looked at, and whether it is well
 _WIDTH = 31  # of the words before a figure
 
 
@@ -89,9 +90,9 @@ def _look(findings: Iterable[health.Finding]) -> ExitCode:
     code = ExitCode.OK
     for finding in findings:
         word = "WRONG" if finding.code else "ok"
-        output.print_data([f"{finding.what:12}{word:7}{finding.text}"])
+        output.print_data([f"{finding.what:{_WHAT}}{word:{_WORD}}{finding.text}"])
         if finding.mend:
-            output.print_data([f"{'':19}{finding.mend}"])
+            output.print_data([f"{'':{_WHAT + _WORD}}{finding.mend}"])
         code = code or finding.code
     return code
 

@@ -5,10 +5,8 @@ This module must not know how a listing travels.
 
 from __future__ import annotations
 
-import time
-
-from filexfer.cli import options, output
-from filexfer.names import shown
+from filexfer import UsageError
+from filexfer.cli import listing, options, output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,68 +14,77 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from filexfer import Entry
+    from filexfer.cli.listing import Key
 
 EPILOG = """\
 examples:
   filexfer ls fx://127.0.0.1/              the names in the folder that is served
   filexfer ls -l fx://127.0.0.1/inbox      with permissions, size and time
+  filexfer ls -l --sort size nas:photos    the largest first
   filexfer ls -R fx://127.0.0.1/inbox      with all that is below
 
-A folder's name ends in a slash. Characters that could confuse a terminal are escaped.
+On a terminal the names stand in columns, in colours: folders, links, programs. Elsewhere each has
+a line. A folder's name ends in a slash. Characters that could confuse a terminal are escaped. With
+-R names come as the server finds them, unless --sort is given.
 """
-
-_ENTRY_BYTES = 300  # of memory, about, besides its texts
-_SORTED_BYTES = 128 << 20  # of memory: some 400,000 entries
-_LETTERS = {"folder": "d", "link": "l", "special": "?"}
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("remote", metavar="REMOTE", help=options.REMOTE)
+    parser.add_argument("-l", "--long", action="store_true", help="with permissions, size and time")
     parser.add_argument(
-        "-l", "--long", action="store_true", help="with permissions, size in bytes and time"
+        "--bytes", action="store_true", help="with -l: sizes in bytes, in place of kB, MB and GB"
     )
     parser.add_argument("-R", "--recursive", action="store_true", help="with all that is below")
+    parser.add_argument(
+        "--sort",
+        choices=listing.SORTS,
+        help="by name (default), the largest or the newest first, or as the server finds them",
+    )
+    parser.add_argument("-r", "--reverse", action="store_true", help="the other way round")
+    parser.add_argument(
+        "--color",
+        choices=listing.COLORS,
+        default="auto",
+        help="colour names; 'auto' (default): on a terminal, unless NO_COLOR is set",
+    )
     options.add_connection(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Print the listing, and return the exit code."""
+    if arguments.bytes and not arguments.long:
+        raise UsageError("--bytes goes with --long only")
+    reverse = arguments.reverse
+    sort = arguments.sort or ("none" if arguments.recursive and not reverse else "name")
+    key = listing.order(sort, reverse=reverse)
     remote = options.place(arguments.remote)
     with options.client_for(remote, arguments) as client:
         entries = client.list(remote.path, recursive=arguments.recursive)
-        if not arguments.recursive:
-            entries = sorted_as_far_as_may_be(entries)
-        output.print_data(map(_line if arguments.long else _name, entries))
+        output.print_data(_lines(entries, arguments, key))
     return 0
 
 
-def sorted_as_far_as_may_be(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """Yield the entries by their names; of a listing too long for memory, piece by piece."""
-    is_more = True
-    while is_more:
-        piece: list[Entry] = []
-        size = 0
-        is_more = False
-        for entry in entries:
-            piece.append(entry)
-            size += _ENTRY_BYTES + len(entry.name) + len(entry.extra)
-            if size >= _SORTED_BYTES:
-                is_more = True
-                break
-        yield from sorted(piece, key=lambda entry: entry.name)
+def _lines(entries: Iterator[Entry], arguments: Namespace, key: Key | None) -> Iterator[str]:
+    colours = listing.has_colours(arguments.color)
+    if not (arguments.long or arguments.recursive) and listing.is_terminal():
+        most = listing.terminal_width()
+        for piece in listing.pieces(entries, key, reverse=arguments.reverse):
+            yield from listing.columns(piece, most=most, colours=colours)
+        return
+    if key:
+        entries = sorted_as_far_as_may_be(entries, key, reverse=arguments.reverse)
+    for entry in entries:
+        if arguments.long:
+            yield listing.line(entry, exact=arguments.bytes, colours=colours)
+        else:
+            yield listing.name(entry, colours=colours)
 
 
-def _name(entry: Entry) -> str:
-    return shown(entry.name) + ("/" if entry.type == "folder" else "")
-
-
-def _line(entry: Entry) -> str:
-    bits = "".join(
-        letter if entry.mode >> shift & 1 else "-"
-        for shift, letter in zip(range(8, -1, -1), "rwxrwxrwx", strict=True)
-    )
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.mtime // 1_000_000_000))
-    target = f" -> {shown(entry.extra)}" if entry.type == "link" else ""
-    letter = _LETTERS.get(entry.type, "-")
-    return f"{letter}{bits} {entry.size:>14} {moment} {_name(entry)}{target}"
+def sorted_as_far_as_may_be(
+    entries: Iterator[Entry], key: Key = listing.by_name, *, reverse: bool = False
+) -> Iterator[Entry]:
+    """Yield the entries, sorted; of a listing too long for memory, piece by piece."""
+    for piece in listing.pieces(entries, key, reverse=reverse):
+        yield from piece

@@ -5,7 +5,9 @@ This module must not know connections, or who gives grants.
 
 from __future__ import annotations
 
-from filexfer.security.access import OVERWRITE, READ
+from filexfer.errors import Code, FileError
+from filexfer.security.access import CREATE, OVERWRITE, READ
+from filexfer.storage import reservations
 from filexfer.storage.dropbox import DropBox, Places
 from filexfer.storage.limited import Allowance, Limited
 from filexfer.storage.policy import Policy
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from filexfer.storage.directories import Directories
 
 _NO_LIMITS = Allowance()
+_SILENT = 1 << 62  # bytes; no disk has as many: the system does not tell
 
 
 def staging(grant: Grant, if_exists: str, durability: str, *, checksum: bool = False) -> Staging:
@@ -51,6 +54,25 @@ def places(grant: Grant) -> Callable[[Directories], Callable[[str], str]]:
     return lambda _: str
 
 
+def room(grant: Grant) -> int | None:
+    """Return for how many more bytes there is room now, as far as the client may know."""
+    if CREATE not in grant.rights or grant.is_drop_box:
+        return None
+    folder, limits = grant.folder, grant.limits
+    free = reservations.free_bytes(folder.fd)
+    free -= folder.bounds.kept(folder.fd) + folder.reservations.total()
+    if limits and limits.account:
+        free = min(free, limits.quota - sum(limits.account.used()))
+    return max(0, free) if free < _SILENT else None
+
+
+def largest(grant: Grant) -> int | None:
+    """Return how many bytes one file may have; None for any."""
+    of_token = grant.limits.file_max if grant.limits else None
+    given = [each for each in (of_token, grant.folder.bounds.max_file_size) if each is not None]
+    return min(given) if given and CREATE in grant.rights else None
+
+
 def make_folder(grant: Grant, name: str) -> None:
     """Make a folder and its missing parents; fine if it is there.
 
@@ -78,3 +100,43 @@ def remove(grant: Grant, name: str, *, recursive: bool) -> None:
     finally:
         if grant.limits and grant.limits.account:
             grant.limits.account.note_removed()
+
+
+def move(
+    grant: Grant,
+    name: str,
+    to: str,
+    *,
+    into: bool,
+    overwrite: bool,
+    durability: str,
+    tick: Callable[[], object],
+) -> str:
+    """Give a file, link or folder another name, and return it; as ``storage.moving.Move`` does.
+
+    Raises:
+        FileError: if it cannot be moved, or this is a drop box.
+
+    """
+    from filexfer.storage.moving import Move  # noqa: PLC0415 - a seldom request
+
+    if grant.is_drop_box:
+        raise FileError(Code.DENIED, "", "nothing is moved in a drop box")
+    made = Move(
+        grant.folder,
+        name,
+        to,
+        into=into,
+        overwrite=overwrite,
+        durable=durability != "none",
+        tick=tick,
+    )
+    account = grant.limits.account if grant.limits else None
+    if account is None:
+        return made.run()
+    made.alone = account.while_not_counted
+    try:
+        return made.run()
+    finally:
+        if overwrite:
+            account.note_removed()

@@ -46,6 +46,7 @@ class Trust:
         mend: What to do if the certificate is not the expected one, for the error's text.
         general_token: A token that is not meant for this server alone; goes over TLS only.
         seen: The fingerprint of the server's certificate, when it was looked at.
+        certificate: The certificate itself, in DER; the same.
 
     Raises:
         LocalError: if the file of authorities cannot be used.
@@ -76,6 +77,7 @@ class Trust:
         self.tell: Callable[[str], None] = _say_nothing
         self.mend = ""
         self.general_token = self.seen = ""
+        self.certificate = b""
         self._token = token
         self._pin = fingerprint
         self._insecure = insecure
@@ -164,6 +166,7 @@ class Trust:
         from filexfer.security.certificate import fingerprint  # noqa: PLC0415 - only TLS needs it
 
         found = self.seen = fingerprint(certificate)
+        self.certificate = certificate
         if self._pin:
             if found != self._pin:  # both are public, so it may take what time it likes
                 raise TrustError(self._changed(found, host, port))
@@ -171,6 +174,11 @@ class Trust:
             self._meet(found, host, port)
             return self._accept_new
         return True
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the server is known by its fingerprint, whoever else vouches for it."""
+        return bool(self._pin)
 
     def token(self, *, over_tls: bool) -> str:
         """Return what the server is shown."""

@@ -6,6 +6,7 @@ This module must not know how connections are accepted, or in which thread or pr
 from __future__ import annotations
 
 import logging
+from time import time_ns
 
 from filexfer import __version__
 from filexfer.entry import FOLDER
@@ -32,7 +33,7 @@ from filexfer.serving.transfers import Record
 from filexfer.shared.ranges import Ranges
 from filexfer.transfer.later import Laters
 from filexfer.transfer.sources import Source, count, walk
-from filexfer.wire import protocol, ranged
+from filexfer.wire import moving, protocol, ranged
 from filexfer.wire.protocol import IF_EXISTS, State
 from filexfer.wire.schema import written_size
 from filexfer.wire.tls_only import shake_hands
@@ -182,6 +183,7 @@ class Session:
             protocol.List: (LIST, self._list),
             protocol.MakeFolder: (CREATE, self._make_folder),
             protocol.Remove: (DELETE, self._remove),
+            moving.Move: (DELETE, self._move),
             protocol.ProbeUp: (CREATE, self._probe_up),
             protocol.ProbeDown: (READ, self._probe_down),
             ranged.Begin: (CREATE, ranges.begin),
@@ -209,6 +211,9 @@ class Session:
                 version=protocol.VERSION,
                 program=f"filexfer {__version__}",
                 rights=[right for right in RIGHTS if right in self._grant.rights],
+                time=time_ns(),
+                free=granted.room(self._grant),
+                max_file_size=granted.largest(self._grant),
             )
         )
 
@@ -268,9 +273,26 @@ class Session:
         self._log("remove", message.name)
         self._connection.send(protocol.Ok())
 
-    def _log(self, verb: str, name: str) -> None:
+    def _move(self, message: moving.Move) -> None:
+        for right in (CREATE, OVERWRITE) if message.overwrite else (CREATE,):
+            if right not in self._grant.rights:
+                raise FileError(Code.DENIED, "", _denial(right))
+        self._folder.fault.check()
+        name = granted.move(
+            self._grant,
+            message.name,
+            message.to,
+            into=message.into,
+            overwrite=message.overwrite,
+            durability=self._durability,
+            tick=self._connection.keep_alive,
+        )
+        self._log("move", message.name, name)
+        self._connection.send(moving.Moved(name=name))
+
+    def _log(self, verb: str, name: str, to: str = "") -> None:
         record = Record(self._connection.peer, self._grant.name, verb)
-        record.add(name, 0, "", "done")
+        record.add(name, 0, "", "done", f"now {to}" if to else "")
         record.flush()
 
     def _probe_up(self, message: protocol.ProbeUp) -> None:

@@ -32,8 +32,9 @@ class Batch:
     Attributes:
         peer: The client's address.
         who: The name of its token; ``""`` for anybody.
-        verb: What it did: ``put``, ``get``, ``remove`` or ``mkdir``.
-        entries: Of each file: name, size in bytes, digest, result, seconds, reason of a failure.
+        verb: What it did: ``put``, ``get``, ``remove``, ``mkdir`` or ``move``.
+        entries: Of each file: name, size in bytes, digest, result, seconds, and the reason of a
+            failure, or the name that it has after a move.
 
     """
 

@@ -189,6 +189,11 @@ class Account:
             when, took, _ = self._when()
             _WHEN.pack_into(self._memory, self._at + _WHEN_AT, when, took, 1)
 
+    def while_not_counted(self, move: Callable[[], object]) -> None:
+        """Call *move* while no count is under way: it would miss what moves, or see it twice."""
+        with _Locked(self._quotas, 1 + ACCOUNTS_MAX + self._number, self._quotas.counting):
+            move()
+
     def used(self) -> tuple[int, int]:
         """Return the bytes that are there, as far as that is known, and those promised."""
         with _Locked(self._quotas, 1 + self._number):

@@ -174,7 +174,7 @@ class Staged:
         result = None
         try:
             for _ in range(_TRIES):
-                with _Locked(self.folder.fd, self.part) as lock:
+                with Locked(self.folder.fd, self.part) as lock:
                     if lock.is_refused:
                         return self._failure(Code.IO_ERROR, "is locked by another program")
                     result = self._decided(lock.fd) if lock.is_current else None
@@ -221,7 +221,7 @@ class Staged:
         return Result(decision.choice)
 
     def _replace_existing(self, existing_fd: int) -> Result:
-        if other := _other_spelling(existing_fd, self.part):
+        if other := other_spelling(existing_fd, self.part):
             text = f"{names.shown(other)} exists, and this file system takes the names for one"
             return self._failure(Code.EXISTS, text)
         self._replace()
@@ -307,7 +307,7 @@ class FolderFinish:
         self.folder.users -= 1
 
 
-class _Locked:
+class Locked:
     """An exclusive lock on the file that has a name now; links and unreadable files have none."""
 
     def __init__(self, folder: int, part: str) -> None:
@@ -317,7 +317,7 @@ class _Locked:
         self.is_current = True
         self.is_refused = False  # somebody else does not let go of it
 
-    def __enter__(self) -> _Locked:
+    def __enter__(self) -> Locked:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             self.fd = os.open(self._part, flags, dir_fd=self._folder)
@@ -345,7 +345,7 @@ class _Locked:
         return False
 
 
-def _other_spelling(fd: int, part: str) -> str:
+def other_spelling(fd: int, part: str) -> str:
     """Return the name of the open file if it is another that the file system takes for *part*.
 
     So of two files that a file system without capitals, or with one form of accents, cannot tell

@@ -229,6 +229,10 @@ class Sender:
         data = reader.read(entry, most) if entry.size <= most else None
         self._enter_folder_of(offer)
         if data is None:
+            largest = self._connection.file_max
+            if largest is not None and entry.size > largest:
+                text = f"larger than the {largest:,} bytes that one file may have there"
+                raise FileError(Code.TOO_LARGE, "", text)
             file = reader.large(entry)
             try:
                 if 0 < self._later_from <= (file.size or 0) and not file.sparse:

@@ -62,6 +62,7 @@ class Connection(Intake):
     """
 
     part = protocol.PART_MAX  # bytes of a large body between two looks at how far it is
+    file_max: int | None = None  # bytes of a file that the server takes, if it has told so
     may_say_alive = False  # at any time, as the receiver of an exchange may
 
     def __init__(

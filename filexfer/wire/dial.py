@@ -60,6 +60,7 @@ class Door:
         self.trust = trust
         self.rights: frozenset[str] = frozenset()  # known after the first greeting
         self.program = ""  # what the server calls itself; the same
+        self.welcome: protocol.Welcome | None = None  # all that it has told; the same
         self.round_trip = 0.0  # seconds; known after the first connection, where the system tells
         self.is_met = False  # whether anything has ever answered there
         self.is_own = False  # whether the server is this machine; the same
@@ -107,13 +108,22 @@ class Door:
         """
         connection = self.begin()
         try:
-            connection.flush()
-            while not self._take_welcome(connection):
-                connection.fill(inside=connection.has_input)
+            self.greet(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def greet(self, connection: Connection) -> None:
+        """Wait for the server's greeting on a connection that has begun.
+
+        Raises:
+            NetworkError: as the first reading of a connection may.
+
+        """
+        connection.flush()
+        while not self._take_welcome(connection):
+            connection.fill(inside=connection.has_input)
 
     def begin(self) -> Connection:
         """Return a connection on which requests can be made; the server's greeting is to come.
@@ -210,6 +220,7 @@ class Door:
             if welcome is None:
                 connection.greeting = to_come
         self.rights, self.program = frozenset(welcome.rights), welcome.program
+        self.welcome, connection.file_max = welcome, welcome.max_file_size
         return True
 
     @staticmethod

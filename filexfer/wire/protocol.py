@@ -37,12 +37,13 @@ The client sends ``hello``, with its token if it has one; the server answers ``w
 client makes requests, each answered in turn; it need not wait for one answer before the next:
 
     stat -> entries (one or none)     list -> entries ... (until more is false)
-    mkdir, remove -> ok               end -> both close
+    mkdir, remove -> ok               move -> moved (see ``moving``)
     probe_up and a body -> ok         probe_down -> ok and a body
     put -> the client sends items     get -> the server sends items
-    begin -> begun                    range and a body -> ok
+    begin -> begun                    range and a body -> ok (see ``ranged``)
     finish -> stored                  abandon -> ok
     digest -> hashed                  slice -> hashed and a body
+    end -> both close
 
 ``put`` and ``get`` are one exchange with the roles turned. The sender sends items (``file``,
 ``folder``, ``link``, ``later``, or ``unsent`` for what it could not read) and then ``end``; the
@@ -70,19 +71,6 @@ holes and without a trailer: exactly ``size`` bytes, at most 67,108,864, which m
 Between machines all this goes inside TLS 1.3; both sides ask for ``filexfer/1`` (ALPN). A server
 that talks TLS answers a frame in the clear with an ``error`` in the clear, and closes.
 
-Files in pieces
-===============
-One stream fills a long link badly. So a large file may move in pieces, over several connections of
-one client at once: up by ``begin``, ``range`` and ``finish``, down by ``slice`` and ``digest``. A
-``put`` or ``get`` before them names such a file by ``later`` in the place of ``file``: in a ``get``
-every file that has no holes and at least *by_range* bytes, unless that is 0.
-
-``begun`` has the id that ranges on any connection name; ``finish`` and ``abandon`` come on the
-connection of ``begin``, and its end discards the file. Each piece has at most 8,388,608 bytes and
-its own digest. One that is refused with ``hash_mismatch`` may be sent or asked for again. The
-server hashes the whole once more at ``finish``; the client does the same with what it got. A slice
-of a file that has another size or time by now is refused with ``changed``.
-
 The plainest peer
 =================
 A first frame without ``kind`` stores a file: name, size, and ``hash`` or ``md5`` (hex), then a
@@ -99,7 +87,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from filexfer.wire import framing, ranged
+from filexfer.wire import framing, moving, ranged
 from filexfer.wire.schema import Message
 
 TYPE_CHECKING = False
@@ -137,11 +125,18 @@ class Hello(Message, kind="hello"):
 
 
 class Welcome(Message, kind="welcome"):
-    """Server: the answer to ``hello``; *rights* are what this client may do."""
+    """Server: the answer to ``hello``; *rights* are what this client may do.
+
+    Of what follows a server tells what it likes: its clock, for how many more bytes there is room
+    for this client now, and how many one file may have. A drop box tells nothing of its room.
+    """
 
     version: Size
     program: Text = ""
     rights: list[Word]
+    time: Time | None = None
+    free: Size | None = None
+    max_file_size: Size | None = None
 
 
 class Stat(Message, kind="stat"):
@@ -377,14 +372,15 @@ TRANSITIONS: dict[State, dict[type[Message], State]] = {
     State.PLAIN: {Store: State.PLAIN, Fetch: State.PLAIN, End: State.CLOSED},
     State.IDLE: {
         **dict.fromkeys((Stat, List, MakeFolder, Remove, ProbeUp, ProbeDown, Alive), State.IDLE),
-        **dict.fromkeys(ranged.REQUESTS, State.IDLE),
+        **dict.fromkeys((*ranged.REQUESTS, *moving.REQUESTS), State.IDLE),
         Put: State.TAKING,
         Get: State.GIVING,
         End: State.CLOSED,
     },
     State.GREETING: {Welcome: State.ANSWERING},
     State.ANSWERING: {
-        **dict.fromkeys((Entries, Ok, Stored, File, *ranged.ANSWERS, Alive), State.ANSWERING),
+        **dict.fromkeys((Entries, Ok, Stored, File, Alive), State.ANSWERING),
+        **dict.fromkeys((*ranged.ANSWERS, *moving.ANSWERS), State.ANSWERING),
         End: State.CLOSED,
     },
     State.TAKING: {

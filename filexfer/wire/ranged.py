@@ -1,6 +1,17 @@
 """The messages by which one large file moves over several connections: a part of the protocol.
 
-``filexfer.wire.protocol`` specifies them in its text, and says when they may come.
+One stream fills a long link badly. So a large file may move in pieces, over several connections of
+one client at once: up by ``begin``, ``range`` and ``finish``, down by ``slice`` and ``digest``. A
+``put`` or ``get`` before them names such a file by ``later`` in the place of ``file``: in a ``get``
+every file that has no holes and at least *by_range* bytes, unless that is 0.
+
+``begun`` has the id that ranges on any connection name; ``finish`` and ``abandon`` come on the
+connection of ``begin``, and its end discards the file. Each piece has at most 8,388,608 bytes and
+its own digest. One that is refused with ``hash_mismatch`` may be sent or asked for again. The
+server hashes the whole once more at ``finish``; the client does the same with what it got. A slice
+of a file that has another size or time by now is refused with ``changed``.
+
+``filexfer.wire.protocol`` has the rest of the protocol, and says when they may come.
 
 This module must not know sockets, clocks, threads or files.
 """

@@ -5,14 +5,15 @@ This module must not know how connections are made, or what the answers are for.
 
 from __future__ import annotations
 
+from filexfer.entry import FILE
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
-from filexfer.wire import protocol
+from filexfer.wire import moving, protocol, ranged
 from filexfer.wire.protocol import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import TypeVar
 
     from filexfer.entry import Entry
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Answer = TypeVar("Answer", bound=Message)
 
 
+_COUNT_MAX = 1 << 40  # files; every server has a limit of its own
 _TOGETHER = 1000  # requests before their answers are read; more could fill both directions
 
 
@@ -82,6 +84,40 @@ def _look(
     return files
 
 
+def digest(connection: Connection, name: str, algorithm: str) -> str:
+    """Return the digest that the server makes of a file now.
+
+    Raises:
+        FileError: if it is no file, may not be read, or changes meanwhile.
+
+    """
+    entry = stat(connection, [name])[name]
+    if entry is None:
+        raise FileError(Code.NOT_FOUND, name, "no such file or folder")
+    if entry.type != FILE:
+        raise FileError(Code.NOT_REGULAR, name, "is not a regular file")
+    connection.send(ranged.DigestOf(name=name, total=entry.size, mtime=entry.mtime, hash=algorithm))
+    return read(connection, ranged.Hashed, name).hash
+
+
+def count(connection: Connection, name: str, rights: Callable[[], frozenset[str]]) -> int:
+    """Return how many files lie below a folder, as far as the server counts.
+
+    Args:
+        connection: To the server.
+        name: Of the folder.
+        rights: Says, after an answer, what the server allows.
+
+    Raises:
+        FileError: if they may not be listed.
+
+    """
+    files = look(connection, [name], _COUNT_MAX)[1]
+    if "list" not in rights():
+        raise FileError(Code.DENIED, name, "this server does not let you list folders")
+    return files
+
+
 def listing(connection: Connection, name: str, *, recursive: bool) -> Iterator[Entry]:
     """Return what lies in a folder; the first piece has come when this returns.
 
@@ -109,6 +145,34 @@ def carry_out(connection: Connection, message: protocol.MakeFolder | protocol.Re
     """
     connection.send(message)
     read(connection, protocol.Ok, message.name)
+
+
+def move_message(name: str, to: str, *, overwrite: bool) -> moving.Move:
+    """Return the request that gives *name* another name; a slash ends the name of a folder."""
+    message = moving.Move(name=name.strip("/"), to=to.strip("/"))
+    if to.endswith("/"):
+        message.into = True
+    if overwrite:
+        message.overwrite = True
+    return message
+
+
+def move(connection: Connection, message: moving.Move) -> str:
+    """Give something another name, and return it.
+
+    Raises:
+        FileError: if that fails.
+        ProtocolError: if the server is too old for it.
+
+    """
+    connection.send(message)
+    try:
+        return read(connection, moving.Moved, message.name).name
+    except ProtocolError as error:
+        if error.code != Code.UNSUPPORTED:
+            raise
+        text = f"the server is too old to move anything: update filexfer there ({error})"
+        raise ProtocolError(text, error.code) from error
 
 
 def read(connection: Connection, kind: type[Answer], name: str) -> Answer:
