@@ -134,6 +134,12 @@ class Client(Lasting):
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
+            if options.dry_run or options.preflight:
+                from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+                preflight.tell_mapping(report, zip(paths, map(self.url, names), strict=True))
+                if not preflight.put(self._retrying, found, missing, options, report):
+                    return report
             options = jobs.settled_for(found, options, self._door)
 
             def once(connection: Connection) -> None:
@@ -199,8 +205,14 @@ class Client(Lasting):
         )
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
-        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         report.destination = mapping.landed
+        if how.dry_run or how.preflight:
+            from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+            preflight.tell_mapping(report, zip(map(self.url, mapping.targets), places, strict=True))
+            if not preflight.get(self._retrying, mapping, how, report):
+                return report
+        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
 
         def once(connection: Connection) -> None:
             if how.jobs == 1:
@@ -237,6 +249,7 @@ class Client(Lasting):
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
         options, report = self._begun(options, report)
+        _check_plannable(options)
         from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
 
         stream = StreamSource(fd)
@@ -278,6 +291,7 @@ class Client(Lasting):
         from filexfer.transfer import download  # noqa: PLC0415 - half of the start-up time
 
         options, report = self._begun(options, report)
+        _check_plannable(options)
         target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
@@ -343,3 +357,8 @@ class Client(Lasting):
         if options.stats:
             report.measure()
         return options, report
+
+
+def _check_plannable(options: Options) -> None:
+    if options.dry_run or options.preflight:
+        raise UsageError("standard input and output cannot be planned: name a file")

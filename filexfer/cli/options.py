@@ -119,6 +119,17 @@ def _add_how(how: _ArgumentGroup) -> None:
         help="tries after a lost connection without a newly confirmed file (default: 3)",
     )
     add_shape(how, "all connections")
+    how.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="ask the server and list what would be done; nothing is written at either side",
+    )
+    how.add_argument(
+        "--preflight",
+        action="store_true",
+        help="do the same before, and transfer only if nothing would fail",
+    )
     how.add_argument("-r", "--recursive", action="store_true", help=_hidden())
 
 
@@ -225,6 +236,8 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
+        dry_run=arguments.dry_run,
+        preflight=arguments.preflight,
     )
 
 
