@@ -120,6 +120,9 @@ def _run(words: list[str]) -> int:
 
     from filexfer.names import shown  # noqa: PLC0415 - loaded by now
 
+    # There are no translations to be found, and looking for them loads locale: 0.5 ms.
+    argparse._ = _as_it_is  # type: ignore[attr-defined] # its name for gettext
+
     class Parser(argparse.ArgumentParser):
         """One that shows escaped what it does not understand: it may be a file's name."""
 
@@ -152,6 +155,10 @@ def _run(words: list[str]) -> int:
     command.configure(parser)
     code: int = command.run(parser.parse_args(words[1:]))
     return code
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _restart_in_utf8() -> None:

@@ -5,8 +5,6 @@ This module must not know connections or questions.
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Extent
 from filexfer.errors import Code, FileError
 from filexfer.names import join, link_stays_inside, shown
@@ -182,6 +180,8 @@ class _Split:
             return True, 0
         parts = folder[len(self._source.name) :].split("/")
         parts = [part for part in parts if part]
+        from zlib import crc32  # noqa: PLC0415 - 0.3 ms, not for one connection
+
         key = crc32("/".join(parts[:_DEPTH]).encode("utf-8", "surrogateescape"))
         return key % self._shares == self._share, len(parts)
 
