@@ -384,6 +384,23 @@ def test_names_that_collide_elsewhere(route: Route) -> None:
     assert route.send("d", preflight=True).files == 7
 
 
+def test_names_that_collide_with_what_is_there(house: House, tmp_path: Path) -> None:
+    """What exists counts as well, for who may list it."""
+    lay(tmp_path / "d" / "readme")
+    lay(house.folder / "d" / "README")
+    if (house.folder / "d" / "readMe").exists():
+        pytest.skip("this file system takes the names for one")
+    for rights, count in (("create read list", 1), ("create read", 0)):
+        report = house.client(rights).put([tmp_path / "d"], "", Options(dry_run=True))
+        assert (report.to_send, report.failed, len(report.remarks)) == (1, 0, count)
+    lay(tmp_path / "here" / "d" / "Readme")
+    client = house.client("read list")
+    assert len(client.get(["d"], tmp_path / "here", Options(dry_run=True)).remarks) == 1
+    long = "/".join([str(tmp_path / "missing"), *["x" * 200] * 4])
+    report = client.get(["d"], f"{long}/", Options(dry_run=True))
+    assert (report.to_send, report.failed, report.remarks) == (1, 0, [])
+
+
 # Before a transfer
 
 

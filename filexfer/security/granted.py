@@ -5,7 +5,7 @@ This module must not know connections, or who gives grants.
 
 from __future__ import annotations
 
-from filexfer.security.access import OVERWRITE, READ
+from filexfer.security.access import LIST, OVERWRITE, READ
 from filexfer.storage.dropbox import DropBox, Places
 from filexfer.storage.limited import Allowance, Limited
 from filexfer.storage.policy import Policy
@@ -45,7 +45,8 @@ def dry_run(grant: Grant, if_exists: str, *, checksum: bool) -> Staging:
 
     if grant.is_drop_box:
         return DropBoxDryRun(grant.folder, grant.limits or _NO_LIMITS)
-    return DryRun(grant.folder, _policy(grant, if_exists, checksum=checksum), grant.limits)
+    policy = _policy(grant, if_exists, checksum=checksum)
+    return DryRun(grant.folder, policy, grant.limits, may_list=LIST in grant.rights)
 
 
 def _policy(grant: Grant, if_exists: str, *, checksum: bool) -> Policy:

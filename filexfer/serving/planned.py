@@ -5,6 +5,8 @@ This module must not know how anything is decided.
 
 from __future__ import annotations
 
+import logging
+
 from filexfer.report import Report
 from filexfer.security import granted
 from filexfer.transfer.planning import GetAsker, PutAnswerer
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from filexfer.wire.connection import Connection
     from filexfer.wire.protocol import Get, Put
 
+logger = logging.getLogger("filexfer")
+
 
 def put(connection: Connection, grant: Grant, message: Put) -> None:
     """Say what would become of all that the client could put."""
@@ -23,8 +27,10 @@ def put(connection: Connection, grant: Grant, message: Put) -> None:
         receiver = PutAnswerer(connection, staging, Report())
         receiver.ends_at_once = True  # as in a transfer
         receiver.run()
+    logger.info("%s planned a put", connection.peer)
 
 
 def sender(connection: Connection, message: Get, report: Report) -> Sender:
     """Return what names all that the client would get."""
+    logger.info("%s plans a get", connection.peer)
     return GetAsker(connection, report, message.hash)

@@ -18,7 +18,7 @@ from filexfer.errors import Code, FileError, LocalError
 from filexfer.storage import reservations, spelling
 from filexfer.storage.directories import Directories
 from filexfer.storage.dropbox import check
-from filexfer.storage.folder import Folder
+from filexfer.storage.folder import Folder, names_checked
 from filexfer.storage.limited import Allowance, over_quota
 from filexfer.storage.policy import Choice, Decision, Policy
 from filexfer.storage.room import BLOCK, no_space
@@ -48,22 +48,31 @@ class DryRun(Staging):
         folder: Where everything would go.
         policy: What to do with names that are taken.
         limits: What may be stored.
-        prefix: The folder below that which everything would go into, if it is not there yet.
+        may_list: Whether names may be known that were not offered.
+        is_missing: Whether everything would go into a folder below that, which is not there yet.
 
     """
 
     def __init__(
-        self, folder: Folder, policy: Policy, limits: Allowance | None = None, prefix: str = ""
+        self,
+        folder: Folder,
+        policy: Policy,
+        limits: Allowance | None = None,
+        *,
+        may_list: bool = True,
+        is_missing: bool = False,
     ) -> None:
         super().__init__(folder, policy, "none")
         self._limits = limits or Allowance()
-        self._prefix = prefix
+        self._is_missing = is_missing
         self._places = _Places(folder)
         self._space = _Space(folder)
         self._stored = 0  # bytes of the quota
         self._too_much = 0  # bytes that it has no room for; 0: not known
-        self._spellings = spelling.Spellings()
         self._folds = spelling.folds(folder.fd, folder.path)
+        # Where the file system folds names, it finds those that exist by itself.
+        looks = may_list and not is_missing and not self._folds
+        self._spellings = spelling.Spellings(self._places.listing if looks else _no_names)
 
     def __exit__(self, *exc: object) -> None:
         self._places.close()
@@ -71,7 +80,10 @@ class DryRun(Staging):
 
     def find(self, name: str) -> Entry | None:
         """Return what has the name now."""
-        return super().find(names.join(self._prefix, name))
+        if self._is_missing:
+            names_checked(name)
+            return None
+        return super().find(name)
 
     def judge(self, offered: Entry, tick: Callable[[], object]) -> Decision:
         """Say what would happen to *offered*, after all that was judged before.
@@ -92,7 +104,7 @@ class DryRun(Staging):
         try:
             existing = self.find(offered.name)
             if decision.choice is Choice.KEEP_BOTH:
-                return self._beside(offered, existing, decision)
+                return self._beside(offered, existing, tick, decision)
             self._check(offered, existing)
         except FileError as error:
             return Decision(Choice.REFUSE, error.code, error.text)
@@ -114,7 +126,13 @@ class DryRun(Staging):
             return decision
         return Decision(Choice.REFUSE, Code.EXISTS, _SAME if is_same else _HERE)
 
-    def _beside(self, offered: Entry, existing: Entry | None, decision: Decision) -> Decision:
+    def _beside(
+        self,
+        offered: Entry,
+        existing: Entry | None,
+        tick: Callable[[], object],
+        decision: Decision,
+    ) -> Decision:
         """Decide about what would get a name that is derived from its contents."""
         if offered.type == LINK:
             return Decision(Choice.REFUSE, Code.EXISTS, "exists and differs")
@@ -125,7 +143,7 @@ class DryRun(Staging):
             name = names.join(above, names.derived(part, offered.extra))
             if self.find(name):
                 algorithm = offered.extra.partition(":")[0]
-                if self.digest(name, algorithm) == offered.extra:
+                if self._reading.digest(name, algorithm, tick) == offered.extra:
                     return Decision(Choice.IDENTICAL)
                 text = f"{names.shown(name.rpartition('/')[2])} exists and differs"
                 return Decision(Choice.REFUSE, Code.EXISTS, text)
@@ -134,7 +152,7 @@ class DryRun(Staging):
 
     def _check(self, offered: Entry, existing: Entry | None) -> None:
         """Raise FileError if it could not be stored; else count it as stored."""
-        name = names.join(self._prefix, offered.name)
+        name = "" if self._is_missing else offered.name
         if offered.type == FOLDER:
             if existing:
                 self._places.check_owner(name)
@@ -253,6 +271,14 @@ class _Places:
         if os.geteuid() not in (0, owner):
             raise FileError(Code.DENIED, name, "operation not permitted")
 
+    def listing(self, folder: str) -> Iterator[str]:
+        """Yield the names of what is in a folder, if it is there."""
+        try:
+            with os.scandir(self._folders.get(folder).fd) as found:
+                yield from (each.name for each in found if not names.is_reserved(each.name))
+        except (FileError, OSError):
+            pass  # what cannot be looked at cannot be told
+
     def _find(self, name: str) -> Directory:
         while True:
             try:
@@ -288,8 +314,8 @@ class _Space:
 
 
 @contextmanager
-def nearest(path: str) -> Iterator[tuple[Folder, str]]:
-    """Open a folder, or if it is missing, the nearest above it; yield also the rest of its name.
+def nearest(path: str) -> Iterator[tuple[Folder, bool]]:
+    """Open a folder, or if it is missing, the nearest above it; yield also whether it is missing.
 
     Raises:
         LocalError: if it cannot be opened, or could not be made.
@@ -299,15 +325,19 @@ def nearest(path: str) -> Iterator[tuple[Folder, str]]:
     while not os.path.lexists(there) and os.path.dirname(there) != there:
         there = os.path.dirname(there)
     with Folder(there) as folder:
-        rest = os.path.relpath(whole, there) if there != whole else ""
-        if rest and not _is_writable(folder.fd):
+        is_missing = there != whole
+        if is_missing and not _is_writable(folder.fd):
             text = f"cannot use the folder {names.shown(whole)}: Permission denied"
             raise LocalError(text)
-        yield folder, rest
+        yield folder, is_missing
 
 
 def _is_writable(fd: int) -> bool:
     return os.access(".", os.W_OK | os.X_OK, dir_fd=fd, effective_ids=_MAY_ASK)
+
+
+def _no_names(_: str) -> tuple[str, ...]:
+    return ()
 
 
 def _on_disk(size: int) -> int:

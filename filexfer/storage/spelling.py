@@ -10,7 +10,12 @@ import sys
 from array import array
 from itertools import islice
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 _LOOKED_AT = 1000  # names in a folder
+_KEPT_MAX = 1 << 18  # names; beyond them, nobody's memory is for whoever offers more
 _USED_MAX = 0.6  # of the places
 
 
@@ -59,17 +64,22 @@ class Spellings:
     """The names that were offered, as far as others may yet collide with them.
 
     Names come in the order of a walk. So only those in the folders above the last one are kept,
-    each in 32 to 64 bytes.
+    each in 27 to 54 bytes; if they are very many, collisions with the last of them go unseen.
+
+    Args:
+        existing: Returns what is in a folder already, as far as that may be known.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, existing: Callable[[str], Iterable[str]] = lambda _: ()) -> None:
+        self._existing = existing
         self._open: list[tuple[str, _Table]] = []  # innermost last
 
     def add(self, name: str) -> str:
         """Take in a name; return what it collides with.
 
         Returns:
-            ``same`` if it was offered before, ``other`` if it was in another spelling, else "".
+            ``same`` if it was offered before or exists, ``other`` if another spelling, else "".
 
         """
         above, _, part = name.rpartition("/")
@@ -81,7 +91,13 @@ class Spellings:
             tables.pop()
         if not tables or tables[-1][0] != above:
             tables.append((above, _Table()))
-        return tables[-1][1].add(hash(folded(part)), hash(part))
+            for each in self._existing(above):
+                self._add(each)
+        return self._add(part)
+
+    def _add(self, part: str) -> str:
+        is_full = sum(len(table) for _, table in self._open) >= _KEPT_MAX
+        return self._open[-1][1].add(hash(folded(part)), hash(part), keep=not is_full)
 
 
 class _Table:
@@ -93,12 +109,17 @@ class _Table:
         self._used = 0
         self._make(8)
 
-    def add(self, key: int, value: int) -> str:
+    def __len__(self) -> int:
+        return self._used
+
+    def add(self, key: int, value: int, *, keep: bool) -> str:
         """Add a pair, unless there is one of that key; say what its value was."""
         key = key or 1  # 0 marks a free place
         at = self._place(key)
         if self._keys[at]:
             return "same" if self._values[at] == value else "other"
+        if not keep:
+            return ""
         self._keys[at], self._values[at] = key, value
         self._used += 1
         if self._used > _USED_MAX * len(self._keys):

@@ -19,6 +19,7 @@ from __future__ import annotations
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
+from filexfer.report import FAILURES_KEPT
 from filexfer.storage.dryrun import DryRun, nearest
 from filexfer.storage.policy import Choice, Policy
 from filexfer.transfer.answers import LETTERS, REASON_MAX, Answers
@@ -76,8 +77,8 @@ def get(connection: Connection, mapping: Mapping, options: Options, plan: Plan) 
         return
     policy = Policy(options.if_exists, checksum=options.checksum)
     with (
-        nearest(mapping.root or ".") as (folder, prefix),
-        DryRun(folder, policy, prefix=prefix) as target,
+        nearest(mapping.root or ".") as (folder, is_missing),
+        DryRun(folder, policy, is_missing=is_missing) as target,
     ):
         for names in in_frames(mapping.targets):
             connection.send(protocol.Get(names=names, hash=options.algorithm, plan=True))
@@ -262,8 +263,10 @@ class GetPlanner(PutAnswerer):
         error = FileError(message.code, message.name, shown(message.text))
         if message.code == Code.PASSED_OVER:
             self._plan.warn(error)
-        else:
+        elif len(self._unsent) < FAILURES_KEPT:
             self._unsent[message.name] = error
+        else:  # nobody's memory is for whoever names more
+            self._plan.fail(error)
 
 
 class _GetAnswers(_PutAnswers):
