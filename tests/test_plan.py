@@ -18,6 +18,7 @@ from filexfer import (
     Limits,
     LocalError,
     Options,
+    PlanEntry,
     RefusedError,
     Report,
     Trust,
@@ -29,8 +30,6 @@ from filexfer.wire.protocol import IF_EXISTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from filexfer.planned import PlanEntry
 
     Serve = Callable[..., Served]
 
@@ -472,6 +471,16 @@ def test_items_in_a_plan(served: Served, raw: Callable[..., Raw]) -> None:
     (reply,) = peer.replies()
     assert (reply["kind"], reply["code"]) == ("error", "out_of_order")
     assert [*served.folder.iterdir()] == []
+
+
+def test_a_link_that_leads_out(served: Served, raw: Callable[..., Raw]) -> None:
+    """A link that no honest sender would offer is refused in a plan too."""
+    peer = raw(served.server)
+    peer.greet()
+    peer.frame({"kind": "put", "plan": True})
+    peer.frame({"kind": "ask", "entries": [["l", "link", 0, TIME, 511, "../../etc"]]})
+    reply = peer.reply() or {}
+    assert (reply["verdicts"], reply["refused"][0][1]) == ("r", "denied")
 
 
 def test_no_sums_are_remembered(house: House, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def folds(folder: int, path: str) -> bool:
     """Tell whether a folder's file system takes all spellings of a name for one.
 
     That is found out without writing: something that is there is looked for by another case.
-    Where nothing is there, it is guessed from the system.
+    Where nothing is there, it is guessed from the system. Folders below may differ.
 
     Args:
         folder: Its descriptor.
@@ -42,14 +42,19 @@ def folds(folder: int, path: str) -> bool:
     try:
         with os.scandir(folder) as found:
             for each in islice(found, _LOOKED_AT):
-                if (other := each.name.swapcase()) != each.name:
+                if (other := _swapped(each.name)) != each.name:
                     return _is_same(each.name, other, folder)
         above, part = os.path.split(path)
-        if (other := part.swapcase()) != part:
+        if (other := _swapped(part)) != part:
             return _is_same(path, os.path.join(above, other))
     except OSError:
         pass  # nobody may look
     return sys.platform == "darwin"
+
+
+def _swapped(name: str) -> str:
+    """Return a name in the other case, where every file system agrees on that."""
+    return "".join(each.swapcase() if each.isascii() else each for each in name)
 
 
 def _is_same(one: str, other: str, folder: int | None = None) -> bool:
