@@ -70,6 +70,11 @@ class Plan(Report):
         self.left_out += 1
         self._tell(PlanEntry(error.name, LEFT_OUT, code=str(error.code), text=error.text))
 
+    def leave_out(self, name: str, entry: Entry, text: str = "") -> None:
+        """Count what is not to be sent at all, and why."""
+        self.left_out += 1
+        self._tell(PlanEntry(name, LEFT_OUT, entry.type, entry.size, "", text))
+
     def settle(self, told: Report) -> None:
         """Bring the report of the command up to date with what was found out."""
         for name in _TAKEN:

@@ -80,7 +80,7 @@ class DryRun(Staging):
 
     def find(self, name: str) -> Entry | None:
         """Return what has the name now."""
-        if self._is_missing:
+        if self._is_missing or self._places.lack(name.rpartition("/")[0]):
             names_checked(name)
             return None
         return super().find(name)
@@ -240,6 +240,7 @@ class _Places:
         self._above: str | None = None  # what the following is of
         self._nearest = self._folders.get("")
         self._nearest.users += 1
+        self._lacks = False  # whether it is a folder above that
         self._device = 0
         self._is_writable = False
 
@@ -259,11 +260,16 @@ class _Places:
             found.users += 1  # opening others must not close it
             self._nearest.users -= 1
             self._above, self._nearest = above, found
+            self._lacks = found.name != above
             self._device = os.fstat(found.fd).st_dev
             self._is_writable = _is_writable(found.fd)
         if not self._is_writable:
             raise FileError(Code.DENIED, name, "permission denied")
         return self._nearest.fd, self._device
+
+    def lack(self, folder: str) -> bool:
+        """Tell whether a folder is known to be missing: the one that was asked about last."""
+        return self._lacks and folder == self._above
 
     def check_owner(self, name: str) -> None:
         """Raise FileError if the time of the folder *name* could not be set."""
@@ -295,7 +301,7 @@ class _Space:
     def __init__(self, folder: Folder) -> None:
         self._bounds: Bounds = folder.bounds
         self._promised = folder.reservations
-        self._spare: dict[int, int] = {}  # bytes, by device
+        self._spare: dict[int, tuple[int, int]] = {}  # bytes, and those kept free, by device
 
     def take(self, fd: int, device: int, name: str, size: int, replaced: int) -> None:
         """Take the space of a file; that of what it replaces is free again afterwards.
@@ -304,13 +310,14 @@ class _Space:
             FileError: if there is not so much.
 
         """
-        kept = self._bounds.kept(fd)
         if device not in self._spare:
+            kept = self._bounds.kept(fd)
             free = reservations.free_bytes(fd) - self._promised.total()
-            self._spare[device] = free - kept
-        if size > self._spare[device]:
+            self._spare[device] = free - kept, kept
+        spare, kept = self._spare[device]
+        if size > spare:
             raise FileError(Code.NO_SPACE, name, no_space(kept))
-        self._spare[device] -= _on_disk(size) - _on_disk(replaced)
+        self._spare[device] = spare - _on_disk(size) + _on_disk(replaced), kept
 
 
 @contextmanager
