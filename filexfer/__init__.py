@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
     from filexfer.options import Options as Options
+    from filexfer.planned import PlanEntry as PlanEntry
     from filexfer.report import FileResult as FileResult
     from filexfer.report import Report as Report
     from filexfer.security.trust import Trust as Trust
@@ -56,6 +57,7 @@ _HOMES = {
     "TrustError": "filexfer.errors",
     "UsageError": "filexfer.errors",
     "FileResult": "filexfer.report",
+    "PlanEntry": "filexfer.planned",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
     "Trust": "filexfer.security.trust",

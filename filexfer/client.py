@@ -134,6 +134,12 @@ class Client(Tidying):
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
+            if options.dry_run or options.preflight:
+                from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+                preflight.tell_mapping(report, zip(paths, map(self.url, names), strict=True))
+                if not preflight.put(self._retrying, found, missing, options, report):
+                    return report
             options = jobs.settled_for(found, options, self._door)
 
             def once(connection: Connection) -> None:
@@ -199,10 +205,16 @@ class Client(Tidying):
         )
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
-        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         report.destination = mapping.landed
         if all(entry.type != FOLDER for entry in mapping.entries):
             report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
+        if how.dry_run or how.preflight:
+            from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+            preflight.tell_mapping(report, zip(map(self.url, mapping.targets), places, strict=True))
+            if not preflight.get(self._retrying, mapping, how, report):
+                return report
+        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
 
         def once(connection: Connection) -> None:
             if how.jobs == 1:
@@ -239,6 +251,7 @@ class Client(Tidying):
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
         options, report = self._begun(options, report)
+        _check_plannable(options)
         from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
 
         stream = StreamSource(fd)
@@ -281,6 +294,7 @@ class Client(Tidying):
         from filexfer.transfer import download  # noqa: PLC0415 - half of the start-up time
 
         options, report = self._begun(options, report)
+        _check_plannable(options)
         target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
@@ -307,3 +321,8 @@ class Client(Tidying):
         if options.stats:
             report.measure()
         return options, report
+
+
+def _check_plannable(options: Options) -> None:
+    if options.dry_run or options.preflight:
+        raise UsageError("standard input and output cannot be planned: name a file")

@@ -29,6 +29,8 @@ class Options:
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
         stats: Find out where the time goes; the report has the figures.
+        dry_run: Only find out what would be done, and write nothing at either side.
+        preflight: Do so first, and transfer only if nothing would fail.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -46,6 +48,8 @@ class Options:
         pieces: bool | None = None,
         retries: int = 3,
         stats: bool = False,
+        dry_run: bool = False,
+        preflight: bool = False,
     ) -> None:
         for value, allowed in (
             (if_exists, IF_EXISTS),
@@ -66,6 +70,8 @@ class Options:
         self.pieces = pieces
         self.retries = retries
         self.stats = stats
+        self.dry_run = dry_run
+        self.preflight = preflight
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""

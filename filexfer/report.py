@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
+    from filexfer.planned import PlanEntry
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 
@@ -105,6 +106,14 @@ class Report:
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
+        on_plan: Is called with the ``PlanEntry`` of each name, where a plan is made.
+        on_mapping: Is called before that with each source, and what it lands as, for people.
+        to_send: Files and links that would be sent, by the plan.
+        to_send_bytes: Their sizes in bytes.
+        to_make: Folders that would be made or brought up to date.
+        left_out: What the plan has passed over.
+        remarks: What the plan has found that may go wrong elsewhere, and is no failure here.
+        is_plan: Whether nothing was transferred, and what counts is what would have been.
 
     """
 
@@ -128,6 +137,11 @@ class Report:
         self.stats: Stats | None = None
         self.on_progress = on_progress
         self.on_file = on_file
+        self.on_plan: Callable[[PlanEntry], object] | None = None
+        self.on_mapping: Callable[[str, str], object] | None = None
+        self.to_send = self.to_send_bytes = self.to_make = self.left_out = 0
+        self.remarks: list[FileError] = []
+        self.is_plan = False
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")

@@ -11,7 +11,7 @@ This module must not know what the commands do.
 
 from __future__ import annotations
 
-from filexfer.cli.parsing import CONNECTION, EXISTS, MESSAGES, SAFETY, SPEED, TRUST, group
+from filexfer.cli.parsing import CONNECTION, EXISTS, MESSAGES, PLAN, SAFETY, SPEED, TRUST, group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def add_transfer(parser: ArgumentParser) -> None:
         exists.add_argument(
             flag, action="store_const", const=word, dest="if_exists", default="error", help=text
         )
+    _add_plan(group(parser, PLAN))
     _add_safety(group(parser, SAFETY))
     _add_speed(group(parser, SPEED))
     group(parser, CONNECTION).add_argument(
@@ -96,6 +97,20 @@ def add_transfer(parser: ArgumentParser) -> None:
         "--stats",
         action="store_true",
         help="tell at the end where the time went, also with --quiet",
+    )
+
+
+def _add_plan(plan: _ArgumentGroup) -> None:
+    plan.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="ask the server and list what would be done; nothing is written at either side",
+    )
+    plan.add_argument(
+        "--preflight",
+        action="store_true",
+        help="do the same before, and transfer only if nothing would fail",
     )
 
 
@@ -234,6 +249,8 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
+        dry_run=arguments.dry_run,
+        preflight=arguments.preflight,
     )
 
 

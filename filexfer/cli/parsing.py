@@ -17,13 +17,14 @@ argparse._ = str  # type: ignore[attr-defined] # its own name for gettext
 # The groups of options, in the order of every help; others follow. 'what' has the arguments too.
 WHAT = "what"
 EXISTS = "if a file exists (identical ones are always skipped)"
+PLAN = "before"
 SAFETY = "safety"
 CONNECTION = "connection"
 TRUST = "trust (a NAME of 'filexfer login' needs none of it)"
 SPEED = "speed"
 MESSAGES = "messages"
 _FIRST = (WHAT, "options")
-_LAST = (EXISTS, SAFETY, SPEED, CONNECTION, TRUST, MESSAGES)
+_LAST = (EXISTS, PLAN, SAFETY, SPEED, CONNECTION, TRUST, MESSAGES)
 
 _MESSAGE_MAX = 1000  # characters about words that make no sense
 

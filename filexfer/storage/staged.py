@@ -354,10 +354,9 @@ def other_spelling(fd: int, part: str) -> str:
     name = system.name_of(fd) if fd >= 0 else ""
     if not name or name == part:
         return ""
-    from unicodedata import normalize  # noqa: PLC0415 - seldom needed
+    from filexfer.storage.spelling import folded  # noqa: PLC0415 - seldom needed
 
-    one, other = (normalize("NFC", normalize("NFD", each).casefold()) for each in (name, part))
-    return name if one == other else ""
+    return name if folded(name) == folded(part) else ""
 
 
 _PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)
