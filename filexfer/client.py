@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from filexfer.address import DEFAULT_PORT, format_url
-from filexfer.errors import IntegrityError, LocalError, UsageError
+from filexfer.errors import Code, IntegrityError, LocalError, RefusedError, UsageError
 from filexfer.lasting import Lasting
 from filexfer.options import Options
 from filexfer.report import Report
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from filexfer.security.trust import Trust
     from filexfer.storage.folder import Folder
     from filexfer.wire.connection import Connection
+    from filexfer.wire.digests import Question
 
 
 class Client(Lasting):
@@ -130,6 +131,7 @@ class Client(Lasting):
         there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
         landed, is_folder = mapping.landed
+        report.mapping = mapping
         report.destination = self.url(landed, is_folder=is_folder)
         storages: dict[str, Folder] = {}
         try:
@@ -181,7 +183,7 @@ class Client(Lasting):
         Raises:
             NetworkError: if the connection fails for good.
             RefusedError: if the server refuses the whole download.
-            IntegrityError: if the server sends what was not asked for.
+            IntegrityError: if the server sends what was not asked for, or not what is expected.
             LocalError: if *destination* cannot be used.
 
         """
@@ -198,9 +200,11 @@ class Client(Lasting):
             lambda each: requests.look(each, plain, jobs.least_files(how, self._door)), how
         )
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
+        if how.expect and (len(wanted) > 1 or mapping.is_one_folder):
+            raise UsageError("a digest can be expected of one file only")
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
         how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
-        report.destination = mapping.landed
+        report.destination, report.mapping = mapping.landed, mapping
 
         def once(connection: Connection) -> None:
             if how.jobs == 1:
@@ -212,6 +216,7 @@ class Client(Lasting):
 
         self._retrying(once, how, report, lambda: True)
         report.finish()
+        _check_expected(how, report)
         return report
 
     def put_stream(
@@ -270,7 +275,8 @@ class Client(Lasting):
             report: To watch while it runs.
 
         Raises:
-            IntegrityError: if what was written turned out not to match its hash.
+            IntegrityError: if what was written turned out not to match its hash, or what came is
+                not what is expected; of a small file nothing was written then.
             LocalError: if the descriptor takes no more.
 
         """
@@ -295,6 +301,7 @@ class Client(Lasting):
             raise LocalError(str(target.failure))
         if target.was_written and report.failures:
             raise IntegrityError(f"{report.failures[0]}; what was written must not be used")
+        _check_expected(options, report)
         return report
 
     def stat(self, name: str) -> Entry | None:
@@ -315,6 +322,28 @@ class Client(Lasting):
         return self._request(
             lambda connection: requests.listing(connection, plain, recursive=recursive)
         )
+
+    def ask(self, questions: Iterable[Question]) -> Iterator[Question]:
+        """Yield each question when the server has answered it: what a file is, and its digest.
+
+        The server hashes; nothing else is moved. Many are under way at once. Finish it before the
+        next call.
+
+        Raises:
+            RefusedError: if the server does not let us read; so it does not hash for us either.
+            NetworkError: if the connection fails.
+
+        """
+        from filexfer.wire import digests  # noqa: PLC0415 - seldom needed
+
+        def begin(connection: Connection) -> Iterator[Question]:
+            answers = digests.answers(connection, questions)
+            for number, each in enumerate(answers):
+                if not number and "read" not in self._door.rights:
+                    raise RefusedError(Code.DENIED, "this server does not let you read files")
+                yield each
+
+        return self._request(begin)
 
     def make_folder(self, name: str) -> None:
         """Make a folder on the server, and its missing parents; fine if it is there.
@@ -343,3 +372,10 @@ class Client(Lasting):
         if options.stats:
             report.measure()
         return options, report
+
+
+def _check_expected(options: Options, report: Report) -> None:
+    """Raise IntegrityError if the one file that was wanted is not the one expected."""
+    for failure in report.failures if options.expect else ():
+        if failure.code == Code.HASH_MISMATCH:
+            raise IntegrityError(str(failure))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
+    from filexfer.transfer.landing import Mapping
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 _COUNTS = (
@@ -83,6 +84,8 @@ class Report:
         found_bytes: Their sizes in bytes.
         is_walking: Whether more may be found.
         destination: Where things landed, for people.
+        mapping: What landed where, for programs; None where a stream was moved.
+        tries: How often it was begun again after a lost connection.
         stats: With ``Options(stats=True)``, where the time went: its ``seconds`` and ``bytes`` by
             phase, those of all tries and connections added up; else None.
         started: When the command began, on the monotonic clock, in seconds.
@@ -106,6 +109,8 @@ class Report:
         self.found = self.found_bytes = 0
         self.is_walking = True
         self.destination = ""
+        self.mapping: Mapping | None = None
+        self.tries = 0
         self.started = monotonic()
         self.seconds = 0.0
         self.stats: Stats | None = None
@@ -127,6 +132,7 @@ class Report:
 
     def restart(self) -> None:
         """Begin another try: what arrived stays counted, all else is found out again."""
+        self.tries += 1
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
@@ -207,13 +213,16 @@ class Report:
             )
         )
 
-    def arrived(self, name: str, entry: Entry, result: str) -> None:
-        """Count a file that is settled and there; *entry* is what was sent as *name*."""
+    def arrived(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
+        """Count a file that is settled and there; *entry* is what was sent as *name*.
+
+        It may have got another name, *as_name*.
+        """
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
         if self.on_file:
-            self.on_file(_file_result(name, result, entry))
+            self.on_file(_file_result(as_name or name, result, entry))
 
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
@@ -223,19 +232,22 @@ class Report:
         """Count a folder."""
         self.folders += 1
 
-    def skip(self, name: str, entry: Entry, result: str) -> None:
-        """Count a file that needed no sending; one that an earlier try sent is not counted."""
+    def skip(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
+        """Count a file that needed no sending; one that an earlier try sent is not counted.
+
+        It may lie there under another name, *as_name*.
+        """
         if self._arrived_before or self._sent_before:
             key = hash(name)
             if key in self._arrived_before:
                 return
             if result == "identical" and key in self._sent_before:
-                self.arrived(name, entry, "stored")
+                self.arrived(name, entry, "stored", as_name)
                 return
         self.skipped += 1
         self.skipped_bytes += entry.size
         if self.on_file:
-            self.on_file(_file_result(name, result, entry))
+            self.on_file(_file_result(as_name or name, result, entry))
 
     def fail(self, error: FileError) -> None:
         """Count a failure; the same name fails only once, whoever finds out first."""

@@ -35,6 +35,12 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("destination", metavar="DST", help="a file, a folder, or -")
     options.add_transfer(parser)
     options.add_durability(parser)
+    parser.add_argument(
+        "--expect",
+        default="",
+        metavar="DIGEST",
+        help="take one file, only if it has this digest: sha256:HEX, or of another hash above",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -52,6 +58,7 @@ def run(arguments: Namespace) -> int:
         remote.path + "/" if remote.is_folder and remote.path else remote.path for remote in remotes
     ]
     report = output.report_for(arguments)
+    receipt = options.receipt_for(arguments, report)
     choices = options.options_from(arguments)
     if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
         raise UsageError("only one file can go to standard output")
@@ -64,6 +71,8 @@ def run(arguments: Namespace) -> int:
             with _Signals(client):
                 client.get(names, arguments.destination, choices, report)
     code = output.conclude(report, quiet=arguments.quiet)
+    if receipt:
+        receipt.write()
     output.explain(report, is_upload=False, algorithm=arguments.hash)
     return code
 

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
-    from filexfer import Client, Options
+    from filexfer import Client, Options, Receipt, Report
     from filexfer.address import Remote
     from filexfer.security.trust import Trust
 
@@ -81,6 +81,15 @@ def add_transfer(parser: ArgumentParser) -> None:
             flag, action="store_const", const=word, dest="if_exists", default="error", help=text
         )
     _add_how(parser.add_argument_group("how"))
+    after = parser.add_argument_group("after")
+    after.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="write digest, size, time and result of every file; - is standard output",
+    )
+    after.add_argument(
+        "--failed", metavar="FILE", help="write the names of what failed, for --files-from"
+    )
     add_verbosity(parser).add_argument(
         "--stats",
         action="store_true",
@@ -213,6 +222,21 @@ def trust_for(remote: Remote, arguments: Namespace) -> Trust | None:
     return trust(remote, arguments)
 
 
+def receipt_for(arguments: Namespace, report: Report) -> Receipt | None:
+    """Return what writes the receipt, if one was asked for; to be called before the transfer.
+
+    Raises:
+        UsageError: if it would be mixed with other output.
+        LocalError: if nothing can be written there.
+
+    """
+    if arguments.manifest is None and arguments.failed is None:
+        return None
+    from filexfer.cli.receipts import begun  # noqa: PLC0415 - only for who asked for it
+
+    return begun(arguments, report)
+
+
 def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
     from filexfer import Options  # noqa: PLC0415 - see the module's text
@@ -225,6 +249,7 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
+        expect=getattr(arguments, "expect", "").lower(),
     )
 
 

@@ -46,6 +46,7 @@ def run(arguments: Namespace) -> int:
     if "-" in arguments.sources and sys.stdin is None:
         raise LocalError("standard input is closed")
     report = output.report_for(arguments)
+    receipt = options.receipt_for(arguments, report)
     choices = options.options_from(arguments)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
     with options.client_for(remote, arguments) as client:
@@ -54,5 +55,7 @@ def run(arguments: Namespace) -> int:
         else:
             client.put(arguments.sources, destination, choices, report)
     code = output.conclude(report, quiet=arguments.quiet)
+    if receipt:
+        receipt.write()
     output.explain(report, is_upload=True, algorithm=arguments.hash)
     return code

@@ -255,7 +255,7 @@ class _Leader:
         else:
             entry = entry_of_file(name, size, mtime, mode, digest)
             if answer.result in (protocol.IDENTICAL, protocol.SKIPPED):
-                report.skip(name, entry, answer.result)
+                report.skip(name, entry, answer.result, answer.name)
             else:
                 kept = answer.name if answer.result == protocol.KEPT else name
                 report.arrived(kept, entry, answer.result)

@@ -234,7 +234,7 @@ class Ranges:
         names_checked(message.name)
         made = hashing.new(message.hash)
         file = self._opened(message)
-        view = memoryview(bytearray(min(2 << 20, RANGE_MAX)))
+        view = memoryview(bytearray(max(1, min(2 << 20, message.total))))
         for offset in range(0, message.total, len(view)):
             piece = view[: min(len(view), message.total - offset)]
             file.read_at(piece, offset)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
 
+    Mapping = Upload | Download
+
 QUESTIONS_MAX = 100  # targets that are looked at beforehand; of others it is asked with the rest
 
 
@@ -49,10 +51,13 @@ class Upload:
 
     Attributes:
         questions: Names on the server whose state settles the mapping and what is new.
+        is_one_folder: Whether there is one source, a folder.
 
     """
 
     def __init__(self, paths: Sequence[str], are_folders: Sequence[bool], destination: str) -> None:
+        self._paths = paths
+        self.is_one_folder = len(paths) == 1 and are_folders[0]
         self._target = destination.strip("/")
         self._into = (
             needs_folder(paths, destination)
@@ -76,6 +81,17 @@ class Upload:
         return self._names
 
     @property
+    def origins(self) -> list[tuple[str, str]]:
+        """The name of each source on the server, and its local path as it was written."""
+        return list(zip(self._names, self._paths, strict=True))
+
+    @property
+    def folder(self) -> str:
+        """The folder on the server that all of it lies in."""
+        is_file = not self._into and self._names == [self._target]
+        return self._target.rpartition("/")[0] if is_file else self._target
+
+    @property
     def landed(self) -> tuple[str, bool]:
         """Where it all landed, and whether that is a folder."""
         return self._names[0] if len(self._names) == 1 else self._target, self._is_folder
@@ -96,6 +112,7 @@ class Download:
         entries: What these are on the server.
         missing: The names that are not there.
         landed: Where it lands, for people.
+        is_one_folder: Whether one name is wanted, a folder's.
 
     """
 
@@ -112,11 +129,18 @@ class Download:
         }
         self.entries = [entry for name in self.targets if (entry := found[name])]
         self.missing = [name for name in plain if not found[name]]
+        self.is_one_folder = len(names) == 1 and folders
         landed = local
         if into and len(names) == 1:
             landed += ("" if not local or local.endswith("/") else "/") + last_part(names[0])
         is_open = (len(names) > 1 or folders) and not landed.endswith("/")
         self.landed = landed + "/" if is_open and landed else landed
+
+
+    @property
+    def origins(self) -> list[tuple[str, str]]:
+        """The local name of each source, and its name on the server; both of what is missing."""
+        return [*((local, name) for name, local in self.targets.items()), *zip(*[self.missing] * 2)]
 
 
 class Placement:

@@ -304,7 +304,8 @@ class Receiver:
 
     def _take_unsent(self, message: Unsent) -> None:
         self._item += 1
-        self._report.refuse(FileError(message.code, message.name, shown(message.text)))
+        name = self._place(message.name) if message.name else ""
+        self._report.refuse(FileError(message.code, name, shown(message.text)))
 
     def _take_later(self, message: ranged.Later) -> None:
         self._item += 1
@@ -339,9 +340,9 @@ class Receiver:
         elif entry.type == FOLDER:
             return
         elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
-            self._report.skip(entry.name, entry, _RESULTS[result.choice])
+            self._report.skip(entry.name, entry, _RESULTS[result.choice], result.name)
         else:
-            self._report.arrived(entry.name, entry, _RESULTS[result.choice])
+            self._report.arrived(entry.name, entry, _RESULTS[result.choice], result.name)
         if result.choice not in (Choice.TAKE, Choice.REPLACE):
             self._reply(item.number, result)
 
