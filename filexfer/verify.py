@@ -7,7 +7,7 @@ This module must not know the form of a manifest, or how the result is shown.
 
 from __future__ import annotations
 
-from filexfer.entry import FILE
+from filexfer.entry import FILE, FOLDER, LINK, SPECIAL
 from filexfer.errors import Code, FileError
 from filexfer.hashing import new as new_hash
 from filexfer.names import BadName, join, split
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from filexfer.manifest import Record
     from filexfer.storage.reading import Reading
 
+_KINDS = {LINK: "a symbolic link", FOLDER: "a folder", SPECIAL: "a pipe, socket or device"}
 SAME, DIFFERS, MISSING, UNREAD = "same", "differs", "missing", "unread"
 
 
@@ -149,9 +150,10 @@ def _judged(record: Record, look: Callable[[str], tuple[Entry | None, str]]) -> 
         return Finding(name, UNREAD, error.text)
     if entry is None:
         return Finding(name, MISSING, "is missing")
-    if entry.type != FILE:
-        what = "a symbolic link" if entry.type == "link" else f"a {entry.type}"
-        return Finding(name, DIFFERS, f"is {what} now, and no file")
+    if entry.type != FILE and record.result:
+        return Finding(name, DIFFERS, f"is {_KINDS[entry.type]} now, and no file")
+    if entry.type != FILE:  # others follow links, and may have done so
+        return Finding(name, UNREAD, f"is {_KINDS[entry.type]}, and no file")
     if record.size not in (None, entry.size):
         return Finding(name, DIFFERS, f"has {entry.size} bytes, not {record.size}")
     if digest != record.digest:

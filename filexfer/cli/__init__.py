@@ -24,6 +24,8 @@ COMMANDS = {
     "put": "upload files and folders",
     "get": "download files and folders",
     "ls": "list what is on a server",
+    "verify": "check that files still are what a manifest says",
+    "diff": "compare a local tree with one on a server",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
     "login": "store a server under a name, with what it needs to let you in",

@@ -18,7 +18,6 @@ from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import Result
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import IF_EXISTS
-from filexfer.wire.ranged import RANGE_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
