@@ -139,7 +139,8 @@ class Manifest:
         self._number = 0
         version = self._line()[len(FIRST) :]
         if version != str(VERSION).encode():
-            raise self._damaged(f"the manifest is of version {shown(_text(version))}, not {VERSION}")
+            known = f"not {VERSION}, which this program knows"
+            raise self._damaged(f"the manifest is of version {shown(_text(version))}, {known}")
         while (line := self._line()).startswith(b"# "):
             key, _, value = _text(line[2:]).partition(": ")
             self.fields[key] = value
@@ -150,7 +151,7 @@ class Manifest:
         while line := self._line():
             if line.startswith(b"#: end "):
                 if line[7:] != str(count).encode():
-                    raise self._damaged(f"the manifest ends after {count} files, and says otherwise")
+                    raise self._damaged(f"the manifest has {count} files, and says otherwise")
                 if self._line():
                     raise self._damaged("something follows the end of the manifest")
                 return
@@ -196,12 +197,12 @@ class Manifest:
             record.code = _text(code)
             return record
         words = rest.split(b" ", 3)
-        if len(words) < 3:  # noqa: PLR2004 - type, size and time
+        if len(words) < 3:
             raise self._damaged("the line does not say type, size and time of a file")
         kind, size, mtime = map(_text, words[:3])
         if _text(result) not in _RESULTS or kind not in _TYPES:
             raise self._damaged(f"{shown(_text(text[:40]))} is no result and type")
-        if not (size.isascii() and size.isdecimal()) or len(size) > 19 or int(size) >= _SIZE_MAX:  # noqa: PLR2004 - digits
+        if not (size.isascii() and size.isdecimal()) or len(size) > 19 or int(size) >= _SIZE_MAX:
             raise self._damaged(f"{shown(size)} is no size")
         record = Record("", "", int(size), self._time(mtime), _text(result), kind)
         if words[3:]:
@@ -243,8 +244,8 @@ class Manifest:
         try:
             if not found:
                 raise ValueError
-            *parts, nanoseconds = map(int, found.groups())
-            moment = datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc] # six numbers
+            year, month, day, hour, minute, second, nanoseconds = map(int, found.groups())
+            moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         except ValueError:
             raise self._damaged(f"{shown(text)} is no time") from None
         since = moment - datetime(1970, 1, 1, tzinfo=UTC)

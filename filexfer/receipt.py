@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from filexfer.report import FileResult, Report
     from filexfer.storage.reading import Reading
-    from filexfer.transfer.landing import Mapping
+    from filexfer.transfer.landing import Upload
 
 STDOUT = "-"
 _AGAIN = ("identical", "skipped", "failed")  # what another try finds out again
@@ -147,12 +147,12 @@ class Receipt:
         count = 0
         for name, result, kind, size, mtime, digest, code in self._taken():
             is_there = kind == FILE and result != "skipped"
-            if is_there and result != "failed" and not _is_digest(digest):
-                digest = local.digest(name, size, mtime)
             record = manifest.Record(
                 *(local.relative(name), digest if is_there else "", size),
                 *(mtime, result, kind, code),
             )
+            if is_there and not _is_digest(digest):
+                record.digest = local.digest(name, size, mtime)
             yield manifest.lines(record)
             count += 1
         yield manifest.end(count)
@@ -166,7 +166,8 @@ class Receipt:
                 if result == "failed":
                     yield _at_source(mapping, name)
 
-        end = b"\0" if any("\n" in name for name in names()) else b"\n"
+        is_odd = any("\n" in name or "\r" in name for name in names())
+        end = b"\0" if is_odd else b"\n"
         for name in names():
             yield name.encode("utf-8", "surrogateescape") + end
 
@@ -222,7 +223,8 @@ class _Locals:
         """Return access to what lies at a path; as when it was sent, links in it are followed."""
         found = self._open.get(path)
         if not found:
-            root, part = (path, "") if os.path.isdir(path) else os.path.split(os.path.realpath(path))
+            is_folder = os.path.isdir(path)
+            root, part = (path, "") if is_folder else os.path.split(os.path.realpath(path))
             folder = Folder(root)
             found = self._open[path] = (folder, folder.reading(), part)
         return found
@@ -237,7 +239,7 @@ def _below(name: str, above: str) -> str | None:
     return name[len(above) + 1 :] if name.startswith(above + "/") else None
 
 
-def _at_source(mapping: Mapping | None, name: str) -> str:
+def _at_source(mapping: Upload | Download | None, name: str) -> str:
     """Return what failed as the command's sources name it.
 
     Of one folder, the name is relative to it (``.`` is the folder itself); else it is a path that
@@ -269,7 +271,7 @@ def _temporary(path: str) -> BinaryIO:
         if path != STDOUT and (path.endswith("/") or os.path.isdir(path)):
             raise LocalError(f"cannot write {shown(path)}: it is a folder")
         folder = None if path == STDOUT or _is_special(path) else _home(path)[0]
-        return tempfile.TemporaryFile(dir=folder)  # type: ignore[return-value] # it is one
+        return tempfile.TemporaryFile(dir=folder)
     except OSError as error:
         raise _failed(path, error) from error
     except ValueError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
-    from filexfer.transfer.landing import Mapping
+    from filexfer.transfer.landing import Download, Upload
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 _COUNTS = (
@@ -109,7 +109,7 @@ class Report:
         self.found = self.found_bytes = 0
         self.is_walking = True
         self.destination = ""
-        self.mapping: Mapping | None = None
+        self.mapping: Upload | Download | None = None
         self.tries = 0
         self.started = monotonic()
         self.seconds = 0.0

@@ -7,6 +7,8 @@ This module must not know the form of a manifest, or how the result is shown.
 
 from __future__ import annotations
 
+from functools import partial
+
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL
 from filexfer.errors import Code, FileError
 from filexfer.hashing import new as new_hash
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from filexfer.storage.reading import Reading
 
 _KINDS = {LINK: "a symbolic link", FOLDER: "a folder", SPECIAL: "a pipe, socket or device"}
-SAME, DIFFERS, MISSING, UNREAD = "same", "differs", "missing", "unread"
+RESULTS = SAME, DIFFERS, MISSING, UNREAD = "same", "differs", "missing", "unread"
 
 
 class Finding:
@@ -67,7 +69,7 @@ def verify_local(
     with Folder(path) as folder, folder.reading() as reading:
         for record in records:
             if record.digest:
-                yield _judged(record, lambda name, r=record: _look(reading, name, r, moved))
+                yield _judged(record, partial(_look, reading, record, moved))
 
 
 def verify_remote(
@@ -143,26 +145,28 @@ def plain_name(name: str) -> str:
 
 def _judged(record: Record, look: Callable[[str], tuple[Entry | None, str]]) -> Finding:
     """Return the finding about one record."""
-    name = record.name
     try:
-        entry, digest = look(plain_name(name))
+        entry, digest = look(plain_name(record.name))
     except FileError as error:
-        return Finding(name, UNREAD, error.text)
+        return Finding(record.name, UNREAD, error.text)
+    result, text = _compared(record, entry, digest)
+    return Finding(record.name, result, text, entry.size if entry else 0)
+
+
+def _compared(record: Record, entry: Entry | None, digest: str) -> tuple[str, str]:
     if entry is None:
-        return Finding(name, MISSING, "is missing")
+        return MISSING, "is missing"
     if entry.type != FILE and record.result:
-        return Finding(name, DIFFERS, f"is {_KINDS[entry.type]} now, and no file")
+        return DIFFERS, f"is {_KINDS[entry.type]} now, and no file"
     if entry.type != FILE:  # others follow links, and may have done so
-        return Finding(name, UNREAD, f"is {_KINDS[entry.type]}, and no file")
+        return UNREAD, f"is {_KINDS[entry.type]}, and no file"
     if record.size not in (None, entry.size):
-        return Finding(name, DIFFERS, f"has {entry.size} bytes, not {record.size}")
-    if digest != record.digest:
-        return Finding(name, DIFFERS, "has other contents")
-    return Finding(name, SAME, "is the same", entry.size)
+        return DIFFERS, f"has {entry.size} bytes, not {record.size}"
+    return (SAME, "is the same") if digest == record.digest else (DIFFERS, "has other contents")
 
 
 def _look(
-    reading: Reading, name: str, record: Record, moved: Callable[[int], object]
+    reading: Reading, record: Record, moved: Callable[[int], object], name: str
 ) -> tuple[Entry | None, str]:
     """Return what a local file is; its digest only if its size leaves that question."""
     try:

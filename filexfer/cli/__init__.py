@@ -42,6 +42,7 @@ examples:
   filexfer serve inbox                       offer the folder 'inbox' on this machine
   filexfer put photos fx://127.0.0.1/        upload the folder 'photos'
   filexfer get fx://127.0.0.1/photos .       download it again
+  filexfer diff photos fx://127.0.0.1/photos compare the two
 
 'filexfer COMMAND --help' tells more. A remote place is fx://HOST[:PORT]/PATH or HOST:PATH,
 or NAME:PATH, where 'filexfer login NAME' has stored the server.
@@ -50,7 +51,7 @@ exit codes:
   0 all well (skipped files included)   5 integrity: bytes or names are wrong
   1 a fault in filexfer                 6 network or time-out
   2 usage                               7 the server refused the whole command
-  3 one or more files failed            8 the local disk
+  3 one or more files failed or differ  8 the local disk
   4 trust: encryption or rights         130 interrupted, 143 terminated
 """
 

@@ -127,7 +127,7 @@ class _Tally:
         self._report = report
         self._is_verbose = is_verbose
         self._kept: list[str] = []
-        self._counts = dict.fromkeys((verify.SAME, verify.DIFFERS, verify.MISSING, verify.UNREAD), 0)
+        self._counts = dict.fromkeys(verify.RESULTS, 0)
 
     def moved(self, size: int) -> None:
         """Note that so many bytes were hashed."""

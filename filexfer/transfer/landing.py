@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
 
-    Mapping = Upload | Download
-
 QUESTIONS_MAX = 100  # targets that are looked at beforehand; of others it is asked with the rest
 
 
@@ -136,11 +134,11 @@ class Download:
         is_open = (len(names) > 1 or folders) and not landed.endswith("/")
         self.landed = landed + "/" if is_open and landed else landed
 
-
     @property
     def origins(self) -> list[tuple[str, str]]:
         """The local name of each source, and its name on the server; both of what is missing."""
-        return [*((local, name) for name, local in self.targets.items()), *zip(*[self.missing] * 2)]
+        found = [(local, name) for name, local in self.targets.items()]
+        return found + [(name, name) for name in self.missing]
 
 
 class Placement:

@@ -13,7 +13,7 @@ from time import time_ns
 
 from filexfer import hashing
 from filexfer.entry import FILE, FOLDER, Entry, entry_of_file, entry_of_link
-from filexfer.errors import Code, CutShort, FileError, ProtocolError
+from filexfer.errors import Code, CutShort, FileError, IntegrityError, ProtocolError
 from filexfer.names import shown
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
@@ -304,7 +304,10 @@ class Receiver:
 
     def _take_unsent(self, message: Unsent) -> None:
         self._item += 1
-        name = self._place(message.name) if message.name else ""
+        try:
+            name = self._place(message.name) if message.name else ""
+        except IntegrityError:
+            name = message.name  # nothing comes of it
         self._report.refuse(FileError(message.code, name, shown(message.text)))
 
     def _take_later(self, message: ranged.Later) -> None:

@@ -52,8 +52,9 @@ class Question:
     def wants_digest(self) -> bool:
         """Whether its size and type leave the question of its digest."""
         entry = self.entry
-        is_file = entry is not None and entry.type == FILE
-        return bool(is_file and self.algorithm and self.size in (None, entry.size))
+        if not entry or entry.type != FILE or not self.algorithm:
+            return False
+        return self.size in (None, entry.size)
 
 
 def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Question]:
