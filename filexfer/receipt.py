@@ -245,14 +245,17 @@ def _at_source(mapping: Upload | Download | None, name: str) -> str:
     Of one folder, the name is relative to it (``.`` is the folder itself); else it is a path that
     begins as the source was written.
     """
-    for landed, source in mapping.origins if mapping else ():
+    origins = mapping.origins if mapping else []
+    found = []
+    for landed, source in sorted(origins, key=lambda origin: -len(origin[0])):
         rest = "" if name == source else _below(name, landed)
-        if rest is None:
-            continue
-        if mapping and mapping.is_one_folder:
+        if mapping and mapping.is_one_folder and rest is not None:
             return rest or "."
-        return os.path.join(source, rest) if rest else source
-    return name
+        if rest is not None:
+            found.append(os.path.join(source, rest) if rest else source)
+    # Several folders may have landed as one.
+    here = [] if isinstance(mapping, Download) else filter(os.path.lexists, found)
+    return next(iter([*here, *found]), name)
 
 
 def _is_digest(text: str) -> bool:
