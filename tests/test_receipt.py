@@ -449,12 +449,12 @@ def test_the_commands(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
         assert records(tmp_path / "m") == expected
         assert (tmp_path / "f").read_bytes() == b""
-        for words, text in (
+        for more, text in (
             (("-", "--manifest", "-"), "standard output cannot take a manifest too"),
             (("x", "--failed", "-"), "--failed needs a file"),
             (("x", "--manifest", "m", "--failed", "m"), "must be two files"),
         ):
-            result = fx("get", service.address + "tree/a/file", *words, cwd=tmp_path)
+            result = fx("get", service.address + "tree/a/file", *more, cwd=tmp_path)
             assert result.returncode == 2
             assert text in result.stderr
         assert not (tmp_path / "x").exists()

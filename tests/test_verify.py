@@ -242,12 +242,12 @@ def test_exit_codes(
     assert said.startswith("filexfer: tree/odd\\x1b: is missing\n2 files the same, ")
     lay(served.folder / "in" / "tree" / "a", b"DATA")
     assert main([*words, "-q"]) == 5
-    said = capsys.readouterr()
-    assert sorted(said.err.splitlines()) == [
+    out, err = capsys.readouterr()
+    assert sorted(err.splitlines()) == [
         "filexfer: tree/a: has other contents",
         r"filexfer: tree/odd\x1b: is missing",
     ]
-    assert not said.out
+    assert not out
 
 
 def test_a_damaged_manifest_is_told_before_anything_else(

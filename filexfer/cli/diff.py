@@ -9,6 +9,7 @@ import time
 
 from filexfer import ExitCode, UsageError, address, compare
 from filexfer.cli import options, output
+from filexfer.cli.parsing import MESSAGES, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -50,8 +51,9 @@ def configure(parser: ArgumentParser) -> None:
         "--hash", choices=ALGORITHMS, default=DEFAULT, help=f"of the digests (default: {DEFAULT})"
     )
     options.add_connection(parser)
-    group = parser.add_argument_group("messages")
-    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
+    group(parser, MESSAGES).add_argument(
+        "-q", "--quiet", action="store_true", help="say nothing but errors"
+    )
 
 
 def run(arguments: Namespace) -> int:

@@ -10,6 +10,7 @@ import sys
 
 from filexfer import ConnectionLost, LocalError, UsageError, address
 from filexfer.cli import Terminated, options, output
+from filexfer.cli.parsing import SAFETY, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -35,11 +36,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("destination", metavar="DST", help="a file, a folder, or -")
     options.add_transfer(parser)
     options.add_durability(parser)
-    parser.add_argument(
+    group(parser, SAFETY).add_argument(
         "--expect",
         default="",
         metavar="DIGEST",
-        help="take one file, only if it has this digest: sha256:HEX, or of another hash above",
+        help="take one file, only if it has this digest: sha256:HEX, or of another hash",
     )
 
 

@@ -14,12 +14,12 @@ This module must not know disks or networks.
 from __future__ import annotations
 
 from filexfer.entry import FOLDER
-from filexfer.errors import IntegrityError
+from filexfer.errors import FileError, IntegrityError
 from filexfer.names import join, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from filexfer.entry import Entry
 
@@ -183,3 +183,12 @@ class Placement:
                 raise IntegrityError(f"the server sent {shown(wire_name)}, which was not asked for")
             folder, _, part = folder.rpartition("/")
             rest.append(part)
+
+
+def not_sent(place: Callable[[str], str], code: str, wire_name: str, text: str) -> FileError:
+    """Return the failure of what the other side could not send, by its local name."""
+    try:
+        name = place(wire_name) if wire_name else ""
+    except IntegrityError:  # it was not asked for, and nothing comes of it
+        name = wire_name
+    return FileError(code, name, shown(text))
