@@ -51,9 +51,9 @@ class Plan(Report):
             self.remarks.append(FileError(code, name, text))
         self._tell(PlanEntry(name, SEND, entry.type, entry.size, code, text))
 
-    def skip(self, name: str, entry: Entry, result: str) -> None:
+    def skip(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
         """Count what needs no sending."""
-        super().skip(name, entry, result)
+        super().skip(name, entry, result, as_name)
         self._tell(PlanEntry(name, result, entry.type, entry.size))
 
     def fail(self, error: FileError, size: int = 0, kind: str = "") -> None:

@@ -28,6 +28,8 @@ COMMANDS = {
     "ls": "list what is on a server",
     "stat": "tell what something on a server is",
     "cat": "write files of a server to standard output",
+    "verify": "check that files still are what a manifest says",
+    "diff": "compare a local tree with one on a server",
     "mv": "give files and folders on a server another name",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",

@@ -36,7 +36,7 @@ def report_for(arguments: Namespace) -> Report:
 
 def conclude(report: Report, *, quiet: bool) -> int:
     """Name what failed, sum up, and return the exit code."""
-    close_bar(report)
+    end_bar(report)
     for remark in report.remarks if not quiet else ():
         say(f"filexfer: {remark}")
     for warning in report.warnings if not quiet else ():
@@ -50,7 +50,7 @@ def conclude(report: Report, *, quiet: bool) -> int:
     return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
 
 
-def close_bar(report: Report) -> None:
+def end_bar(report: Report) -> None:
     """Take the bar away, if there is one."""
     if isinstance(report.on_progress, _Bar):
         report.on_progress.close()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "transfer": ("put", "get"),
-    "look and tidy": ("ls", "mkdir", "rm"),
+    "look and tidy": ("ls", "diff", "verify", "mkdir", "rm"),
     "serve": ("serve", "token", "service"),
     "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "help"),
 }
@@ -40,7 +40,7 @@ exit codes:
   0 all well (skipped files included)   5 integrity: bytes or names are wrong
   1 a fault in filexfer                 6 network or time-out
   2 usage                               7 the server refused the whole command
-  3 one or more files failed            8 the local disk
+  3 one or more files failed or differ  8 the local disk
   4 trust: encryption or rights         130 interrupted, 143 terminated
 """
 

@@ -21,10 +21,11 @@ PLAN = "before"
 SAFETY = "safety"
 CONNECTION = "connection"
 TRUST = "trust (a NAME of 'filexfer login' needs none of it)"
+RECEIPT = "receipt"
 SPEED = "speed"
 MESSAGES = "messages"
 _FIRST = (WHAT, "options")
-_LAST = (EXISTS, PLAN, SAFETY, SPEED, CONNECTION, TRUST, MESSAGES)
+_LAST = (EXISTS, PLAN, SAFETY, RECEIPT, SPEED, CONNECTION, TRUST, MESSAGES)
 
 _MESSAGE_MAX = 1000  # characters about words that make no sense
 

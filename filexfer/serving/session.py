@@ -143,13 +143,18 @@ class Session:
                 self._carry_out(message, right, carry_out)
             if state in (State.TAKING, State.GIVING):  # the exchange was run to its end
                 state = State.IDLE
-            connection.flush()
+        connection.flush()
 
     def _next(self, state: State) -> Message | None:
         """Return the next request; None if the client has gone between two."""
         connection = self._connection
-        connection.flush()
-        while (message := connection.message(state)) is None:
+        if connection.is_full:
+            connection.flush()
+        message = connection.message(state)
+        if message is None:  # else the answers to what came together go out together
+            connection.flush()
+            message = connection.message(state)
+        while message is None:
             if self.is_ending:
                 return None
             try:
@@ -163,6 +168,7 @@ class Session:
                 if connection.has_input:
                     raise
                 return None
+            message = connection.message(state)
         if self.is_ending:
             raise RefusedError(Code.SHUTTING_DOWN, "the server is shutting down")
         return message

@@ -60,7 +60,7 @@ class Result:
     Attributes:
         choice: TAKE or REPLACE (it is published), IDENTICAL, SKIP, KEEP_BOTH or REFUSE.
         error: Why it was refused or failed.
-        name: With KEEP_BOTH, the name it got.
+        name: With KEEP_BOTH, the name it got; the same where it has that name already.
 
     """
 
@@ -250,7 +250,7 @@ class Staged:
         except FileExistsError:
             algorithm = self.entry.extra.partition(":")[0]
             if self._staging.digest(name, algorithm) == self.entry.extra:
-                return Result(Choice.IDENTICAL)
+                return Result(Choice.IDENTICAL, None, name)
             return self._failure(Code.EXISTS, f"{names.shown(part)} exists and differs")
         return Result(Choice.KEEP_BOTH, None, name)
 
