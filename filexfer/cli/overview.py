@@ -5,12 +5,14 @@ This module must not know what a command takes.
 
 from __future__ import annotations
 
+from filexfer.cli import suggest
+from filexfer.cli.parsing import without_secrets
 from filexfer.errors import UsageError
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 GROUPS = {
     "transfer": ("put", "get"),
@@ -58,12 +60,13 @@ def text(commands: Mapping[str, str]) -> str:
     return "\n".join([_HEAD.rstrip("\n"), *lines, _TAIL])
 
 
-def no_command(word: str) -> UsageError:
+def no_command(word: str, commands: Collection[str]) -> UsageError:
     """Return what is wrong with a first word that is no command."""
+    hint = "'filexfer --help' lists all commands"
     if not word:
-        return UsageError("a COMMAND is missing; 'filexfer --help' lists all")
+        return UsageError(f"a COMMAND is missing; {hint}")
     if word.startswith("-"):
-        return UsageError(
-            f"no option '{shown(word)}' before the COMMAND; 'filexfer --help' lists all commands"
-        )
-    return UsageError(f"no command '{shown(word)}'; 'filexfer --help' lists all")
+        return UsageError(f"no option '{shown(word)}' before the COMMAND; {hint}")
+    meant = suggest.command(word, commands)
+    wrong = f"no command '{shown(without_secrets(word))}'{suggest.instead(meant)}"
+    return UsageError(f"{wrong} {hint}" if meant else f"{wrong}; {hint}")
