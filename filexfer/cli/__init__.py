@@ -35,6 +35,7 @@ COMMANDS = {
     "doctor": "look for what is wrong, or where the time of a transfer goes",
     "service": "make the systemd units that run a server for good",
     "demo": "serve, upload, download and compare, all on this machine",
+    "completion": "print what makes a shell complete command lines",
     "help": "tell how a command is used",
 }
 

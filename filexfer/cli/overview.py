@@ -18,7 +18,7 @@ GROUPS = {
     "transfer": ("put", "get"),
     "look and tidy": ("ls", "mkdir", "rm"),
     "serve": ("serve", "token", "service"),
-    "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "help"),
+    "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "completion", "help"),
 }
 
 _HEAD = """\
@@ -37,6 +37,8 @@ examples:
 _TAIL = """
 A remote place is fx://HOST[:PORT]/PATH or HOST:PATH, or NAME:PATH, where
 'filexfer login NAME' has stored the server. -V or --version prints the version.
+Options may also stand in the environment, as FILEXFER_PUT_JOBS=4, or in
+~/.config/filexfer/config.toml, as jobs = 4 under [put].
 
 exit codes:
   0 all well (skipped files included)   5 integrity: bytes or names are wrong

@@ -96,6 +96,10 @@ class Parser(argparse.ArgumentParser):
         """Return the options, without that for help."""
         return [each for each in self._get_optional_actions() if each.dest != "help"]
 
+    def arguments(self) -> list[argparse.Action]:
+        """Return the arguments, which have no dashes."""
+        return self._get_positional_actions()
+
     def names(self, option: argparse.Action) -> list[str]:
         """Return what an option is called, without dashes; one letter is no name."""
         names = [each[2:] for each in option.option_strings if each.startswith("--")]
@@ -109,7 +113,7 @@ class Parser(argparse.ArgumentParser):
 
     def choices(self) -> list[str]:
         """Return what the first argument may be, if that is a choice, as of ``token add``."""
-        first = self._get_positional_actions()[:1]
+        first = self.arguments()[:1]
         return [str(each) for each in first[0].choices or ()] if first else []
 
     def given(self, words: Sequence[str]) -> tuple[set[argparse.Action], str]:
@@ -124,7 +128,7 @@ class Parser(argparse.ArgumentParser):
         found = self.parse_args(words)
         for each in needed:
             each.required = True
-        choice = getattr(found, self._get_positional_actions()[0].dest) if self.choices() else ""
+        choice = getattr(found, self.arguments()[0].dest) if self.choices() else ""
         return self._seen & set(self.options()), str(choice)
 
     def satisfy(self, option: argparse.Action) -> None:
@@ -188,8 +192,7 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def _add_usage(self, formatter: argparse.HelpFormatter) -> None:
-        arguments = self._get_positional_actions()
-        words = [formatter._format_args(each, each.dest) for each in arguments]  # noqa: SLF001 - no public name has it
+        words = [formatter._format_args(each, each.dest) for each in self.arguments()]  # noqa: SLF001 - no public name has it
         optional = ["[OPTIONS]"] if self.options() else []
         usage = " ".join(["%(prog)s", *optional, *words])
         formatter.add_usage(usage, [], [])
