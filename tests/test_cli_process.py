@@ -233,7 +233,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 # Starting
 
 LATE = {
-    *("tqdm", "ssl", "asyncio", "logging", "hashlib", "tomllib", "difflib", "locale"),
+    *("tqdm", "ssl", "asyncio", "logging", "hashlib", "tomllib", "difflib", "locale", "gettext"),
     *("filexfer.cli.settings", "filexfer.cli.suggest", "filexfer.cli.overview"),
     *(
         "filexfer.measure.probe",
