@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from filexfer.errors import Busy, ConnectionLost, FileError, FilexferError, NetworkError, TimedOut
+from filexfer.errors import Busy, ConnectionLost, FileError, FilexferError, NetworkError
 from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.wire import protocol
@@ -97,7 +97,7 @@ class Lasting:
                 self._drop()
                 tries = 1 if report.files > before else tries + 1
                 is_enough = self._is_interrupted or tries > options.retries
-                was_closed = self._door.is_met and tries == 1 and not isinstance(error, TimedOut)
+                was_closed = self._door.is_met and tries == 1 and type(error) is ConnectionLost
                 if not (was_open or was_closed) or is_enough or not may_retry():
                     raise
                 report.restart()
