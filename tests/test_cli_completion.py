@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from test_cli_process import SECONDS, environment, fx
 
-from filexfer.cli import COMMANDS, offers, parser_of
+from filexfer.cli import COMMANDS, parser_of
 from filexfer.cli.completion import SHELLS
 
 if TYPE_CHECKING:
@@ -222,15 +222,6 @@ def test_every_command_and_option_is_there(shell: str, scripts: Path) -> None:
                 if option.help != SUPPRESS:
                     word = flag if shell != "fish" else flag.lstrip("-")
                     assert re.search(rf"(?<!\w){re.escape(word)}\b", text), (command, flag)
-
-
-def test_kinds_of_values_are_known() -> None:
-    """What stands for a file or a folder in a help is completed as one."""
-    texts = {"N", "NAME", "TEXT", "TIME", "RATE", "SIZE", "SECONDS", "HOST", "PORT", "USER"}
-    for command in offers.commands():
-        for option in command.options:
-            if option.label and not option.words:
-                assert option.kind or option.label in texts | {"RIGHT,...", "OPTIONS", "LEVEL"}
 
 
 def test_no_shell() -> None:

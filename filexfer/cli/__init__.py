@@ -128,15 +128,14 @@ def _run(words: list[str]) -> int:
 def _run_command(name: str, words: list[str]) -> int:
     from os import environ  # noqa: PLC0415 - loaded by Python itself
 
-    parser = parser_of(name)
     file = _configuration()
     start = f"FILEXFER_{name.upper()}_"
     if not file and not any(each.startswith(start) for each in environ):
-        return int(_command(name).run(parser.parse_args(words)))
+        return int(_command(name).run(parser_of(name).parse_args(words)))
     from filexfer.cli.settings import Settings  # noqa: PLC0415 - only where something is set
     from filexfer.errors import UsageError  # noqa: PLC0415 - loaded by then
 
-    settings = Settings(parser, name, COMMANDS, file)
+    settings = Settings(parser_of(name), name, COMMANDS, file)
     arguments = settings.parse(words)
     try:
         return int(_command(name).run(arguments))

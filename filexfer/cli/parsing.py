@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._positionals.title = WHAT
-        self._seen: set[argparse.Action] = set()
+        self._noted: set[argparse.Action] | None = None  # options, while they are only looked for
 
     def format_usage(self) -> str:
         """Return how to call the command, in a line."""
@@ -129,17 +129,22 @@ class Parser(argparse.ArgumentParser):
     def given(self, words: Sequence[str]) -> tuple[set[argparse.Action], str]:
         """Return the options that the words give, and which of ``choices`` they take.
 
-        What is missing may still be set elsewhere; else the process ends if they make no sense.
+        What is missing may still be set elsewhere, and values are not looked at, which may mean to
+        read them from standard input. The process ends if the words make no sense otherwise.
         """
         needed = [each for each in self._demands() if each.required]
         for each in needed:
             each.required = False
-        self._seen = set()
-        found = self.parse_args(words)
+        given: set[argparse.Action] = set()
+        self._noted = given
+        try:
+            found = self.parse_args(words)
+        finally:
+            self._noted = None
         for each in needed:
             each.required = True
         choice = getattr(found, self.arguments()[0].dest) if self.choices() else ""
-        return self._seen & set(self.options()), str(choice)
+        return given, str(choice)
 
     def satisfy(self, option: argparse.Action) -> None:
         """Take the option as given."""
@@ -170,8 +175,10 @@ class Parser(argparse.ArgumentParser):
         return values[0] if option.nargs in (None, "?") else values
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        self._seen.add(action)
-        return super()._get_values(action, arg_strings)
+        if self._noted is None or not action.option_strings or action.dest == "help":
+            return super()._get_values(action, arg_strings)
+        self._noted.add(action)
+        return argparse.SUPPRESS  # which means that nothing is to be done
 
     def _not_known(self, words: list[str]) -> str:
         """Return what is wrong with words that are too many."""
