@@ -14,7 +14,7 @@ from filexfer.lasting import Lasting
 from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.transfer.landing import Download, Upload
-from filexfer.transfer.sources import Source
+from filexfer.transfer.sources import Source, Survey
 from filexfer.wire import protocol, requests
 from filexfer.wire.dial import Door
 
@@ -133,9 +133,12 @@ class Client(Lasting):
         landed, is_folder = mapping.landed
         report.destination = self.url(landed, is_folder=is_folder)
         storages: dict[str, Folder] = {}
+        survey = None
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
             options = jobs.settled_for(found, options, self._door)
+            survey = Survey(found, report)
+            report.look_ahead = survey.step
 
             def once(connection: Connection) -> None:
                 for error in missing:
@@ -154,6 +157,9 @@ class Client(Lasting):
 
             self._retrying(once, options, report, lost)
         finally:
+            report.look_ahead = None
+            if survey is not None:
+                survey.close()
             for storage in storages.values():
                 storage.close()
         report.finish()

@@ -103,6 +103,8 @@ class Report:
             phase, those of all tries and connections added up; else None.
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
+        look_ahead: If set, finds out more about how much there is, and takes about so many seconds
+            for that; may be called at any time, as between two lines of code.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
 
@@ -126,6 +128,7 @@ class Report:
         self.started = monotonic()
         self.seconds = 0.0
         self.stats: Stats | None = None
+        self.look_ahead: Callable[[float], object] | None = None
         self.on_progress = on_progress
         self.on_file = on_file
         self._failed_names: set[str] = set()
@@ -221,7 +224,7 @@ class Report:
             for name, step in ((self.entered, -1), (phase, 1)):
                 if name:
                     setattr(self, f"_{name}", getattr(self, f"_{name}") + step)
-            self.entered = phase
+            self.entered, self._idle = phase, phase or self._idle
             self.progress()
 
     # What happens

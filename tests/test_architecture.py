@@ -43,11 +43,11 @@ LAYERS = [
     "cli",
     "__main__ cli.connect",
     "cli.output",
-    "cli.limits cli.logout cli.remotes",
+    "cli.limits cli.logout cli.progress cli.remotes",
     "cli.trusting",
     "cli.token",
     "client",
-    "cli.announce cli.demo cli.options",
+    "cli.announce cli.demo cli.options cli.watch",
     "cli.doctor cli.get cli.login cli.ls cli.mkdir cli.put cli.rm cli.serve",
     "cli.service",
 ]

@@ -49,7 +49,7 @@ exit codes:
   1 a fault in filexfer                 6 network or time-out
   2 usage                               7 the server refused the whole command
   3 one or more files failed            8 the local disk
-  4 trust: encryption or rights         130 interrupted, 143 terminated
+  4 trust: encryption or rights         129 hung up, 130 interrupted, 143 terminated
 """
 
 
@@ -58,6 +58,14 @@ _MESSAGE_MAX = 1000  # characters about words that make no sense
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, to a command that has to clear away before it ends."""
+
+    word = "terminated"
+
+
+class HungUp(KeyboardInterrupt):
+    """SIGHUP, to such a command: its terminal has gone."""
+
+    word = "hung up"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,12 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FilexferError as error:
         _say(f"filexfer: error: {error}")
         return error.exit_code
-    except Terminated:
-        _say("filexfer: terminated")
-        return ExitCode.TERMINATED
-    except KeyboardInterrupt:
-        _say("filexfer: interrupted")
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as error:
+        word = getattr(error, "word", "interrupted")
+        _say(f"filexfer: {word}")
+        return ExitCode[word.replace(" ", "_").upper()]
     except BrokenPipeError:  # whoever read our output has gone
         sys.stdout = None  # nothing is left to be flushed at the exit
         return ExitCode.OK

@@ -68,8 +68,10 @@ class Window:
     @property
     def uncertain(self) -> list[str]:
         """The files that were sent but not settled: they may be there or not."""
-        offers = (offer for offer in self._unsettled if offer)
-        return [offer.wire_name for offer in offers if offer.entry.type != FOLDER]
+        offers = list(self._unsettled)
+        if self.is_sending:
+            offers.pop()
+        return [offer.wire_name for offer in offers if offer and offer.entry.type != FOLDER]
 
     def open(self, offer: Offer | None, size: int) -> None:
         """Give the next number to an item; None is one that is reported already.
