@@ -327,9 +327,9 @@ def test_bar_on_a_terminal(direction: str, tmp_path: Path) -> None:
     """On a terminal there is a bar, which is gone at the end."""
     slow = Slow(64 * CHUNK)
     (tmp_path / "x").write_bytes(bytes(range(256)) * (64 * CHUNK // 256))
-    bar = r"sending +0% \|[^|]*\|  0 B of 67\.1 MB, 0 of 1 file, [\d.]+ MB sent"  # not confirmed
+    bar = r"sending +0% \|[^|]*\| 0 B of 67\.1 MB, 0 of 1 file, [\d.]+ MB sent"  # not confirmed
     if direction == "get":
-        bar = r"receiving +\d+% \|[^|]*\|  [\d.]+ of 67\.1 MB, 0 of 1 file, [\d.]+ MB/s, 0:0\d left"
+        bar = r"receiving +\d+% \|[^|]*\| [\d.]+ of 67\.1 MB, 0 of 1 file, [\d.]+ MB/s, 0:0\d left"
 
     def seen(shown: str) -> None:
         if re.search(bar, shown):

@@ -26,7 +26,8 @@ LOOK_AHEAD = 0.002  # seconds of each interval, to find out how much there is
 RATE_OVER = 10.0  # seconds that a rate is the mean of
 RATE_AFTER = 1.0  # seconds before which there is none
 WIDTH_MAX = 100  # columns; a longer line tells no more, and a smaller window would break it
-BAR_MIN, BAR_MAX = 10, 30  # columns
+BAR_MIN, BAR_MAX = 6, 30  # columns
+FILE_COST = 4096  # bytes that a file takes as long as, besides its own
 
 
 class State:
@@ -82,8 +83,8 @@ class Meter:
     """Reads a report again and again; what it returns never goes backwards."""
 
     def __init__(self) -> None:
-        # When, bytes that moved and are there, bytes and files that need nothing more.
-        self._past: deque[tuple[float, int, int, int]] = deque()
+        # When, bytes that moved and are there, and all that needs nothing more.
+        self._past: deque[tuple[float, int, int]] = deque()
         self._moved = 0
 
     def read(self, report: Report, now: float) -> State:
@@ -92,7 +93,8 @@ class Meter:
         moved = handled_bytes - report.skipped_bytes - report.failed_bytes
         past = self._past
         self._moved = max(self._moved, moved)
-        past.append((now, self._moved, handled_bytes, handled))
+        done = handled_bytes + FILE_COST * handled
+        past.append((now, self._moved, done))
         while past[0][0] < now - RATE_OVER:
             past.popleft()
         state = State(
@@ -104,25 +106,10 @@ class Meter:
             state.rate = (self._moved - past[0][1]) / span
             if not state.rate and report.moved > moved:
                 state.sent = report.moved
-            if not state.is_open:
-                state.left = _longest(
-                    _left(state.bytes_total - handled_bytes, handled_bytes - past[0][2], span),
-                    _left(state.files_total - handled, handled - past[0][3], span),
-                )
+            if not state.is_open and done > past[0][2]:
+                all_of_it = state.bytes_total + FILE_COST * state.files_total
+                state.left = (all_of_it - done) / (done - past[0][2]) * span
         return state
-
-
-def _left(to_do: int, done: int, span: float) -> float | None:
-    """Return the seconds for what is to do when so much was done in *span* seconds."""
-    if not to_do:
-        return 0.0
-    return to_do / done * span if done else None
-
-
-def _longest(by_bytes: float | None, by_files: float | None) -> float | None:
-    if by_bytes is None:
-        return None
-    return by_bytes if by_files is None else max(by_bytes, by_files)
 
 
 def line(state: State, width: int, *, ascii_only: bool = False) -> str:
@@ -131,7 +118,7 @@ def line(state: State, width: int, *, ascii_only: bool = False) -> str:
     texts = _texts(state)
     text = next((text for text in texts if len(text) <= width), texts[-1][:width])
     share = state.share
-    room = min(BAR_MAX, width - len(text) - 3)
+    room = min(BAR_MAX, width - len(text) - len("|| "))
     if share is None or room < BAR_MIN:
         return text
     head, mark, rest = text.partition("%")
@@ -141,9 +128,8 @@ def line(state: State, width: int, *, ascii_only: bool = False) -> str:
 def _texts(state: State) -> list[str]:
     """Return what may be said, the longest first."""
     share = state.share
-    head = f"{state.phase:10}"
-    if share is not None:
-        head = f"{state.phase:10} {int(100 * share):3}%"  # 100 only when all is done
+    percent = "" if share is None else f" {int(100 * share):3}%"  # 100 only when all is done
+    head, short = f"{state.phase:9}{percent}", state.phase + " " + percent.strip()
     at_least = "at least " if state.is_open else ""
     amount = size(state.bytes)
     if state.bytes_total > state.bytes or not state.is_open:
@@ -157,11 +143,12 @@ def _texts(state: State) -> list[str]:
         rate = f", {size(state.sent)} sent"
     left = "" if state.left is None else f", {_clock(state.left)} left"
     return [
-        f"{head}  {amount}, {files}{rate}{left}",
-        f"{head}  {amount}{rate}{left}",
-        f"{head.strip()} {amount}{left}",
-        f"{head.strip()} {amount}",
-        head.strip(),
+        f"{head} {amount}, {files}{rate}{left}",
+        f"{head} {amount}{rate}{left}",
+        f"{short} {amount}{rate}{left}",
+        f"{short} {amount}{left}",
+        f"{short} {amount}",
+        short,
     ]
 
 

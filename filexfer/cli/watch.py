@@ -116,7 +116,7 @@ def _meaning(number: int) -> KeyboardInterrupt:
 def _what_is_done(report: Report, *, is_upload: bool) -> str:
     """Return what an upload or download has done and has not, when it was ended."""
     verb = "sent" if is_upload else "received"
-    if report.is_walking and not (report.total or report.moved):
+    if not report.destination:  # it is set when all questions before are answered
         return f"nothing was {verb}"
     parts = [f"{output.count(report.files, 'file')} done"]
     if report.skipped:
@@ -130,5 +130,4 @@ def _what_is_done(report: Report, *, is_upload: bool) -> str:
     if left > 0 or report.is_walking:
         least = "at least " if report.is_walking and left > 0 else ""
         parts.append(f"{least}{left} not {verb}" if left > 0 else f"the rest not {verb}")
-    where = f" -> {shown(report.destination)}" if report.destination else ""
-    return ", ".join(parts) + where
+    return f"{', '.join(parts)} -> {shown(report.destination)}"
