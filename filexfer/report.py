@@ -140,6 +140,7 @@ class Report:
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
         self._sending = self._receiving = self._verifying = self._flushing = 0  # connections
         self._walks = 1  # that are not over
+        self._is_known = False  # how much there is in all
         self._idle = SCANNING  # the phase while no connection is at work
         self._expected = self._floor = (0, 0)  # files and bytes: in all, and handled before
 
@@ -160,7 +161,8 @@ class Report:
         self.found = self.found_bytes = self.partial_bytes = 0
         self.confirmed, self.confirmed_bytes = self.files, self.bytes
         self._sending = self._receiving = self._verifying = self._flushing = 0
-        self._walks = 1 if self.is_walking else 0
+        self._is_known = not self.is_walking
+        self._walks = 1
         self.entered, self._idle = "", CONNECTING
         self.failures.clear()
         self._failed_names.clear()
@@ -205,18 +207,16 @@ class Report:
     @property
     def is_walking(self) -> bool:
         """Whether there may be more than is known of."""
-        return self._walks > 0
+        return self._walks > 0 and not self._is_known
 
     def expect(self, files: int, size: int, *, at_least: bool = False) -> None:
         """Note how much there is in all, or at least; *size* in bytes."""
         self._expected = max(self._expected[0], files), max(self._expected[1], size)
-        if not at_least:
-            self._walks = 0
+        self._is_known = self._is_known or not at_least
 
     def add_walks(self, number: int) -> None:
         """Note that so many more walks find what there is; below 0, that some are over."""
-        if self._walks or number < 0:
-            self._walks += number
+        self._walks += number
 
     def enter(self, phase: str) -> None:
         """Note that a connection goes over to another phase; empty when it has done its work."""
