@@ -142,7 +142,8 @@ class Report:
         self._walks = 1  # that are not over
         self._is_known = False  # how much there is in all
         self._idle = SCANNING  # the phase while no connection is at work
-        self._expected = self._floor = (0, 0)  # files and bytes: in all, and handled before
+        self._expected = (0, 0)  # files and bytes in all, as far as that is known otherwise
+        self._most = self._most_bytes = 0  # that were handled at any time
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -155,8 +156,7 @@ class Report:
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
-        self._floor = self.handled, self.handled_bytes
-        self._expected = self.total, self.total_bytes
+        self._expected = self.total, self.total_bytes  # and so the most of what was handled
         self.skipped = self.skipped_bytes = self.failed = self.failed_bytes = self.folders = 0
         self.found = self.found_bytes = self.partial_bytes = 0
         self.confirmed, self.confirmed_bytes = self.files, self.bytes
@@ -167,6 +167,7 @@ class Report:
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
+        self.progress()
 
     # How far it is
 
@@ -186,13 +187,15 @@ class Report:
 
         This and ``handled_bytes`` never become less, also when things are found out again.
         """
-        return max(self._floor[0], self.confirmed + self.skipped + self.failed)
+        self._most = max(self._most, self.confirmed + self.skipped + self.failed)
+        return self._most
 
     @property
     def handled_bytes(self) -> int:
         """Their bytes, and those that the receiving side has of the others."""
         sizes = self.confirmed_bytes + self.partial_bytes + self.skipped_bytes + self.failed_bytes
-        return max(self._floor[1], sizes)
+        self._most_bytes = max(self._most_bytes, sizes)
+        return self._most_bytes
 
     @property
     def total(self) -> int:
@@ -213,6 +216,14 @@ class Report:
         """Note how much there is in all, or at least; *size* in bytes."""
         self._expected = max(self._expected[0], files), max(self._expected[1], size)
         self._is_known = self._is_known or not at_least
+
+    def expect_more(self, files: int, size: int, *, at_least: bool = False) -> None:
+        """Note how much there is, or at least, besides what is confirmed, skipped and failed."""
+        self.expect(
+            files + self.confirmed + self.skipped + self.failed,
+            size + self.confirmed_bytes + self.skipped_bytes + self.failed_bytes,
+            at_least=at_least,
+        )
 
     def add_walks(self, number: int) -> None:
         """Note that so many more walks find what there is; below 0, that some are over."""

@@ -106,7 +106,11 @@ def console() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         _restart_in_utf8()  # else names would not keep their bytes
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while it was still being loaded
+        _say("filexfer: interrupted")
+        code = 130  # ExitCode.INTERRUPTED
     for stream in (sys.stderr, sys.stdout):
         try:
             if stream:

@@ -95,7 +95,7 @@ class Meter:
         self._moved = max(self._moved, moved)
         done = handled_bytes + FILE_COST * handled
         past.append((now, self._moved, done))
-        while past[0][0] < now - RATE_OVER:
+        while len(past) > 1 and past[1][0] <= now - RATE_OVER:
             past.popleft()
         state = State(
             *(report.phase, handled, report.total, handled_bytes, report.total_bytes),
@@ -129,10 +129,10 @@ def _texts(state: State) -> list[str]:
     """Return what may be said, the longest first."""
     share = state.share
     percent = "" if share is None else f" {int(100 * share):3}%"  # 100 only when all is done
-    head, short = f"{state.phase:9}{percent}", state.phase + " " + percent.strip()
+    head, short = f"{state.phase:9}{percent}", f"{state.phase} {percent.strip()}".strip()
     at_least = "at least " if state.is_open else ""
     amount = size(state.bytes)
-    if state.bytes_total > state.bytes or not state.is_open:
+    if state.bytes_total > state.bytes or (state.bytes and not state.is_open):
         amount = f"{_without_unit(amount, size(state.bytes_total))} of {at_least}"
         amount += size(state.bytes_total)
     files = count(state.files, "file")

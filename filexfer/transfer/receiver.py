@@ -244,7 +244,7 @@ class Receiver:
         )
         body.begin(self._staging, sparse=message.sparse)
         self._in_body = True
-        self._report.expect(0, self._report.handled_bytes + entry.size, at_least=True)
+        self._report.expect_more(1, entry.size, at_least=True)
         try:
             if message.hash:
                 body.receive_plain(self._connection, entry.size)
