@@ -14,8 +14,8 @@ from conftest import Served, leftovers
 from test_retry import DOWN, UP, Route, lay
 
 from filexfer import ConnectionLost, Options, Report, hashing
-from filexfer import report as phases
-from filexfer.cli.progress import RATE_OVER, WIDTH_MAX, Meter, State, line
+from filexfer import progress as phases
+from filexfer.cli.display import RATE_OVER, WIDTH_MAX, Meter, State, line
 from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code, ProtocolError
 from filexfer.storage.folder import Folder
@@ -125,13 +125,14 @@ def test_a_transfer_from_its_begin_to_its_end(route: Route, how: dict[str, Any])
 def test_nothing_goes_back_when_connections_are_lost(route: Route, how: dict[str, Any]) -> None:
     """What is found out again, or sent again, moves nothing back, and is counted once."""
     files, size = lay_tree(route.source / "tree")
-    for part in (1, 3, 6, 9):
+    for part in (2, 6):
         watch = Watch()
         route.proxy.arm(UP if route.is_up else DOWN, size * part // 10, "reset")
         report = route.send("tree", f"{part}/", report=Report(watch), **how)
         assert not route.proxy.disarm()
         watch.check()
-        assert phases.CONNECTING in watch.phases or part == 9, part
+        # With several, one that was not greeted yet is done without.
+        assert phases.CONNECTING in watch.phases or how["jobs"] > 1
         assert watch.seen[-1] == (phases.DONE, files, size, files, size, False), part
         assert report.files == files
         route.settle()

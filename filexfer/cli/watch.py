@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from filexfer import Client, Report
-    from filexfer.cli.progress import Display
+    from filexfer.cli.display import Display
 
 _CODES = {
     signal.SIGHUP: ExitCode.HUNG_UP,
@@ -60,10 +60,10 @@ class Transfer:
         self._display: Display | None = None
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         if (is_terminal or arguments.verbose) and sys.stderr and not arguments.quiet:
-            from filexfer.cli import progress  # noqa: PLC0415 - only for those who see it
+            from filexfer.cli import display  # noqa: PLC0415 - only for those who see it
 
             is_dumb = os.environ.get("TERM", "dumb") == "dumb"
-            self._display = progress.Display(
+            self._display = display.Display(
                 report, in_lines=arguments.verbose or is_dumb or not is_terminal
             )
 

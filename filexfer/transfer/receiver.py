@@ -15,7 +15,7 @@ from filexfer import hashing
 from filexfer.entry import FILE, FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, CutShort, FileError, ProtocolError
 from filexfer.names import shown
-from filexfer.report import FLUSHING, RECEIVING
+from filexfer.progress import FLUSHING, RECEIVING
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result

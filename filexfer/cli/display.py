@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from time import monotonic
 
-from filexfer import report as phases
+from filexfer import progress as phases
 from filexfer.cli.output import count, size
 
 TYPE_CHECKING = False
