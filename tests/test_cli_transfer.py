@@ -270,7 +270,9 @@ def on_terminal(*words: object, seen: Callable[[str], object]) -> tuple[int, str
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     command = [*COMMAND, *map(str, words)]
-    process = subprocess.Popen(command, env=environment(), stderr=theirs, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment(TERM="xterm"), stderr=theirs, stdin=subprocess.DEVNULL
+    )
     os.close(theirs)
     shown = b""
     try:

@@ -202,6 +202,8 @@ def test_parts_of_a_file() -> None:
     assert report.partial_bytes == 200
     made.take_done(protocol.Done(count=2))
     assert report.partial_bytes == 200
+    made.take_received(protocol.Received(count=1, part=7))  # late: the next is another by now
+    assert report.partial_bytes == 200
     made.take_received(protocol.Received(count=3))
     assert (confirmed(report), report.partial_bytes) == ((2, 210), 0)
 
@@ -217,6 +219,14 @@ def test_what_went_otherwise_is_handled_and_not_confirmed(result: str, late: boo
     made.take_done(protocol.Done(count=5))
     assert confirmed(report) == ((3, 3210) if result == "kept" else (2, 3010))
     assert (report.handled, report.handled_bytes, report.partial_bytes) == (3, 3210, 0)
+
+
+def test_parts_of_what_is_no_file_are_nothing() -> None:
+    """A receiver that says otherwise changes nothing."""
+    report, made = window()
+    made.take_received(protocol.Received(count=0, part=7))
+    made.take_received(protocol.Received(count=4, part=7))
+    assert report.partial_bytes == 0
 
 
 def test_more_than_was_sent_is_not_confirmed() -> None:

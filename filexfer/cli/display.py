@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from time import monotonic
 
+from filexfer import FilexferError
 from filexfer import progress as phases
 from filexfer.cli.output import count, size
 
@@ -205,7 +206,7 @@ class Display:
         self._is_busy = True
         try:
             self._tick()
-        except (OSError, ValueError, ImportError, AttributeError):
+        except (OSError, ValueError, ImportError, AttributeError, FilexferError):
             pass  # the terminal has gone, or what draws is just being loaded: nobody misses it
         finally:
             self._is_busy = False

@@ -17,7 +17,7 @@ import _signal as signal  # type: ignore[import-not-found] # as above
 import os
 import sys
 
-from filexfer import ConnectionLost
+from filexfer import NetworkError
 from filexfer.cli import HungUp, Terminated, output
 from filexfer.errors import ExitCode
 from filexfer.names import shown
@@ -77,13 +77,13 @@ class Transfer:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._stop_drawing()
-        is_expected = kind is None or issubclass(kind, (ConnectionLost, KeyboardInterrupt))
+        is_expected = kind is None or issubclass(kind, (NetworkError, KeyboardInterrupt))
         if not self._came or not is_expected:
             return
         if not self._quiet:
             output.name_failures(self._report, quiet=True)
             output.say(_what_is_done(self._report, is_upload=self._is_upload))
-        if kind is None or issubclass(kind, ConnectionLost):
+        if kind is None or issubclass(kind, NetworkError):
             raise _meaning(self._came)
 
     def _stop_drawing(self) -> None:
@@ -94,7 +94,7 @@ class Transfer:
     def _take(self, number: int, _: object) -> None:
         self._stop_drawing()
         if self._came:
-            output.say(f"filexfer: {getattr(_meaning(number), 'word', 'interrupted')}")
+            _say_at_once(f"filexfer: {getattr(_meaning(number), 'word', 'interrupted')}\n")
             os._exit(_CODES[number])
         self._came = number
         if not self._client.interrupt():
@@ -105,6 +105,15 @@ class Transfer:
 
     def _raise(self, *_: object) -> None:
         raise _meaning(self._came)
+
+
+def _say_at_once(text: str) -> None:
+    """Say something also in the middle of a print, which does not bear another one."""
+    try:
+        if sys.stderr:
+            os.write(sys.stderr.fileno(), text.encode())
+    except OSError:
+        pass  # as ``output.say``
 
 
 def _meaning(number: int) -> KeyboardInterrupt:
