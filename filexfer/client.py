@@ -14,7 +14,7 @@ from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.tidying import Tidying
 from filexfer.transfer.landing import Download, Upload
-from filexfer.transfer.sources import Source
+from filexfer.transfer.sources import Source, Survey
 from filexfer.wire import requests
 from filexfer.wire.dial import Door
 
@@ -158,7 +158,8 @@ class Client(Tidying):
                     source.fresh = False
                 return True
 
-            self._retrying(once, options, report, lost)
+            with Survey(found, report):
+                self._retrying(once, options, report, lost)
         finally:
             for storage in storages.values():
                 storage.close()

@@ -14,7 +14,8 @@ This module must not know where an error arises or how it is shown.
     +-- RefusedError         7  the peer refused the whole command
     +-- LocalError           8  the local disk
 
-An interrupt ends with 130, a termination signal with 143, as shells expect.
+An interrupt ends with 130, a termination signal with 143, a terminal that goes away with 129, as
+shells expect.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class ExitCode(IntEnum):
     NETWORK = 6
     REFUSED = 7
     LOCAL = 8
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

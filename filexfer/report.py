@@ -8,8 +8,9 @@ from __future__ import annotations
 from array import array
 from time import monotonic
 
-from filexfer.entry import FILE, FOLDER
+from filexfer.entry import FILE
 from filexfer.errors import Code, FileError
+from filexfer.progress import AT_WORK, Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,21 +23,10 @@ if TYPE_CHECKING:
     from filexfer.transfer.landing import Download, Upload
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
-
-# The phases of a command. A command of several connections is in that of the slowest.
-CONNECTING = "connecting"  # the connection was lost, and another is to come
-SCANNING = "scanning"  # looking at what there is; nothing has moved yet
-SENDING = "sending"
-RECEIVING = "receiving"
-VERIFYING = "verifying"  # all is sent, or has come; the last of it is not verified yet
-FLUSHING = "flushing"  # all is verified; the last of it is not settled yet
-DONE = "done"
-
-_AT_WORK = (SENDING, RECEIVING, VERIFYING, FLUSHING)  # the least far first
 _COUNTS = (
     *("files", "bytes", "folders", "skipped", "skipped_bytes", "failed", "failed_bytes"),
     *("moved", "found", "found_bytes", "confirmed", "confirmed_bytes", "partial_bytes"),
-    *("_walks", *(f"_{phase}" for phase in _AT_WORK)),
+    *("_walks", *(f"_{phase}" for phase in AT_WORK)),
 )
 
 
@@ -78,28 +68,18 @@ class FileResult:
         self.text = text
 
 
-class Report:
+class Report(Progress):
     """Counts of one command; the same object is brought up to date while it runs.
 
-    For one thread: what runs beside it counts in a branch of its own.
+    Its base class counts how far it is. For one thread: what runs beside it counts in a branch of
+    its own.
 
     Attributes:
         files: Files and links that arrived, verified and settled.
         bytes: Their sizes in bytes.
         folders: Folders that were made or brought up to date.
-        skipped: Files that needed no sending.
-        skipped_bytes: Their sizes in bytes.
-        failed: Files and folders that did not arrive.
-        failed_bytes: The sizes of those that had been found, in bytes.
         failures: The first of them, with the reasons.
         warnings: What was passed over and is no failure, such as pipes and devices.
-        moved: Bytes of files' contents that have travelled, confirmed or not.
-        confirmed: Files and links that the receiving side has verified, settled or not.
-        confirmed_bytes: Their sizes in bytes.
-        partial_bytes: Bytes that the receiving side has of files that it has not whole yet.
-        found: Files and links found so far by walking the source.
-        found_bytes: Their sizes in bytes.
-        entered: The phase that this one is in, without its branches; empty between two.
         destination: Where things landed, for people.
         mapping: What landed where, for programs; None where a stream was moved.
         tries: How often it was begun again after a lost connection.
@@ -107,7 +87,6 @@ class Report:
             phase, those of all tries and connections added up; else None.
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
-        on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
         on_plan: Is called with the ``PlanEntry`` of each name, where a plan is made.
         on_mapping: Is called before that with each source, and what it lands as, for people.
@@ -125,22 +104,16 @@ class Report:
         on_progress: Callable[[Report], object] | None = None,
         on_file: Callable[[FileResult], object] | None = None,
     ) -> None:
+        super().__init__(on_progress)
         self.files = self.bytes = self.folders = 0
-        self.skipped = self.skipped_bytes = 0
-        self.failed = self.failed_bytes = 0
-        self.confirmed = self.confirmed_bytes = self.partial_bytes = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
-        self.moved = 0
-        self.found = self.found_bytes = 0
-        self.entered = ""
         self.destination = ""
         self.mapping: Upload | Download | None = None
         self.tries = 0
         self.started = monotonic()
         self.seconds = 0.0
         self.stats: Stats | None = None
-        self.on_progress = on_progress
         self.on_file = on_file
         self.on_plan: Callable[[PlanEntry], object] | None = None
         self.on_mapping: Callable[[str, str], object] | None = None
@@ -154,10 +127,6 @@ class Report:
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
-        self._sending = self._receiving = self._verifying = self._flushing = 0  # connections
-        self._walks = 1  # that are not over
-        self._idle = SCANNING  # the phase while no connection is at work
-        self._expected = self._floor = (0, 0)  # files and bytes: in all, and handled before
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -171,80 +140,11 @@ class Report:
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
-        self._floor = self.handled, self.handled_bytes
-        self._expected = self.total, self.total_bytes
-        self.skipped = self.skipped_bytes = self.failed = self.failed_bytes = self.folders = 0
-        self.found = self.found_bytes = self.partial_bytes = 0
-        self.confirmed, self.confirmed_bytes = self.files, self.bytes
-        self._sending = self._receiving = self._verifying = self._flushing = 0
-        self._walks = 1 if self.is_walking else 0
-        self.entered, self._idle = "", CONNECTING
+        self.folders = 0
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
-
-    # How far it is
-
-    @property
-    def phase(self) -> str:
-        """What is being done, in one word of those at the top of this module."""
-        if self._idle == DONE:
-            return DONE
-        at_work = next((phase for phase in _AT_WORK if getattr(self, f"_{phase}")), self._idle)
-        if at_work in (SENDING, RECEIVING) and not self.moved:
-            return SCANNING
-        return at_work
-
-    @property
-    def handled(self) -> int:
-        """Files and links that need nothing more: confirmed, skipped or failed.
-
-        This and ``handled_bytes`` never become less, also when things are found out again.
-        """
-        return max(self._floor[0], self.confirmed + self.skipped + self.failed)
-
-    @property
-    def handled_bytes(self) -> int:
-        """Their bytes, and those that the receiving side has of the others."""
-        sizes = self.confirmed_bytes + self.partial_bytes + self.skipped_bytes + self.failed_bytes
-        return max(self._floor[1], sizes)
-
-    @property
-    def total(self) -> int:
-        """Files and links that there are in all, or at least: see ``is_walking``."""
-        return max(self._expected[0], self.found, self.handled)
-
-    @property
-    def total_bytes(self) -> int:
-        """Their sizes in bytes."""
-        return max(self._expected[1], self.found_bytes, self.handled_bytes)
-
-    @property
-    def is_walking(self) -> bool:
-        """Whether there may be more than is known of."""
-        return self._walks > 0
-
-    def expect(self, files: int, size: int, *, at_least: bool = False) -> None:
-        """Note how much there is in all, or at least; *size* in bytes."""
-        self._expected = max(self._expected[0], files), max(self._expected[1], size)
-        if not at_least:
-            self._walks = 0
-
-    def add_walks(self, number: int) -> None:
-        """Note that so many more walks find what there is; below 0, that some are over."""
-        if self._walks or number < 0:
-            self._walks += number
-
-    def enter(self, phase: str) -> None:
-        """Note that a connection goes over to another phase; empty when it has done its work."""
-        if phase != self.entered:
-            for name, step in ((self.entered, -1), (phase, 1)):
-                if name:
-                    setattr(self, f"_{name}", getattr(self, f"_{name}") + step)
-            self.entered = phase
-            self.progress()
-
-    # What happens
+        self.begin_again(self.files, self.bytes)
 
     @property
     def uncertain(self) -> int:
@@ -326,17 +226,6 @@ class Report:
         if self.on_file:
             self.on_file(_file_result(as_name or name, result, entry))
 
-    def confirm(self, entry: Entry) -> None:
-        """Count a file that the receiving side has verified."""
-        self.confirmed += 1
-        self.confirmed_bytes += entry.size
-
-    def retract(self, entry: Entry) -> None:
-        """Count it no more: it is skipped or failed in the end."""
-        if entry.type != FOLDER:
-            self.confirmed -= 1
-            self.confirmed_bytes -= entry.size
-
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
         self._doubtful.extend(map(hash, names))
@@ -390,19 +279,12 @@ class Report:
         if len(self.warnings) < FAILURES_KEPT:
             self.warnings.append(error)
 
-    def progress(self) -> None:
-        """Tell whoever wants to know that something has moved."""
-        if self.on_progress:
-            self.on_progress(self)
-
     def finish(self) -> None:
         """Note that the command is over."""
-        self._walks = 0
-        self._idle = DONE
         if self.stats:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started
-        self.progress()
+        self.end()
 
 
 def _file_result(name: str, result: str, entry: Entry) -> FileResult:

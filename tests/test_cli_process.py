@@ -535,7 +535,9 @@ def test_odd_names_in_errors(odd: Path, service: Service) -> None:
 INTERRUPTS = [
     pytest.param(signal.SIGINT, 130, "filexfer: interrupted", id="SIGINT"),
     pytest.param(signal.SIGTERM, 143, "filexfer: terminated", id="SIGTERM"),
+    pytest.param(signal.SIGHUP, 129, "filexfer: hung up", id="SIGHUP"),
 ]
+NOTHING = "nothing was received\nfilexfer: interrupted\n"
 
 
 @pytest.mark.case("G12")
@@ -562,7 +564,8 @@ def test_get_of_a_large_file_is_interrupted(
             process.send_signal(number)
             _, said = process.communicate(timeout=SECONDS)
         done.set()
-    assert (process.returncode, said.decode().strip()) == (code, message)
+    left = f"0 files done, 1 not received -> {tmp_path}/big"
+    assert (process.returncode, said.decode().splitlines()) == (code, [left, message])
     assert os.listdir(tmp_path) == []
 
 
@@ -599,7 +602,8 @@ def test_get_of_small_files_is_interrupted(
             process.send_signal(number)
             _, said = process.communicate(timeout=SECONDS)
         done.set()
-    assert (process.returncode, said.decode().strip()) == (code, message)
+    left = f"{50 * jobs} files done, the rest not received -> {tmp_path}/"
+    assert (process.returncode, said.decode().splitlines()) == (code, [left, message])
     assert leftovers(tmp_path) == []
     assert len(os.listdir(tmp_path)) == 50 * jobs
 
@@ -621,7 +625,7 @@ def test_get_is_interrupted_while_nobody_answers(tmp_path: Path) -> None:
         assert come.wait(SECONDS)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=SECONDS)
-    assert (process.returncode, said.decode()) == (130, "filexfer: interrupted\n")
+    assert (process.returncode, said.decode()) == (130, NOTHING)
 
 
 def test_get_is_interrupted_while_it_retries(tmp_path: Path) -> None:
@@ -636,7 +640,7 @@ def test_get_is_interrupted_while_it_retries(tmp_path: Path) -> None:
                 peer.close()
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=SECONDS)
-    assert (process.returncode, said.decode()) == (130, "filexfer: interrupted\n")
+    assert (process.returncode, said.decode()) == (130, NOTHING)
 
 
 def test_get_to_a_stuck_pipe_is_interrupted(service: Service) -> None:
@@ -647,15 +651,18 @@ def test_get_to_a_stuck_pipe_is_interrupted(service: Service) -> None:
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         assert process.stderr
-        assert process.stderr.read() == b"filexfer: interrupted\n"
+        said = process.stderr.read().decode()
+        left = "0 files done, (the rest|(at least )?1) not received -> standard output\n"
+        assert re.fullmatch(left + "filexfer: interrupted\n", said), said
         assert process.wait(SECONDS) == 130
 
 
 @pytest.mark.case("G12")
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
+    ("number", "code", "message"),
+    INTERRUPTS,
 )
-def test_put_is_interrupted(number: int, code: int, tmp_path: Path) -> None:
+def test_put_is_interrupted(number: int, code: int, message: str, tmp_path: Path) -> None:
     """A signal ends an upload; what came of the file does not appear on the server."""
     with Service(tmp_path / "in", "--workers", "1") as service:
         words = ("put", "-", service.address + "stream")
@@ -666,7 +673,9 @@ def test_put_is_interrupted(number: int, code: int, tmp_path: Path) -> None:
             process.send_signal(number)
             assert process.wait(SECONDS) == code
             assert process.stderr
-            assert process.stderr.read() in (b"filexfer: interrupted\n", b"")
+            left, *rest = process.stderr.read().decode().splitlines()
+            assert re.match("0 files done, at least 1 not sent -> |nothing was sent$", left)
+            assert rest == [message]
         assert service.end() == 0
         assert os.listdir(service.folder) == []
 

@@ -46,6 +46,7 @@ def test_exit_codes() -> None:
         "NETWORK": 6,
         "REFUSED": 7,
         "LOCAL": 8,
+        "HUNG_UP": 129,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

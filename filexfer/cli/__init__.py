@@ -48,6 +48,14 @@ COMMANDS = {
 class Terminated(KeyboardInterrupt):
     """SIGTERM, to a command that has to clear away before it ends."""
 
+    word = "terminated"
+
+
+class HungUp(KeyboardInterrupt):
+    """SIGHUP, to such a command: its terminal has gone."""
+
+    word = "hung up"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -70,12 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FilexferError as error:
         _say(f"filexfer: error: {error}")
         return error.exit_code
-    except Terminated:
-        _say("filexfer: terminated")
-        return ExitCode.TERMINATED
-    except KeyboardInterrupt:
-        _say("filexfer: interrupted")
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as error:
+        word = getattr(error, "word", "interrupted")
+        _say(f"filexfer: {word}")
+        return ExitCode[word.replace(" ", "_").upper()]
     except BrokenPipeError:  # whoever read our output has gone
         sys.stdout = None  # nothing is left to be flushed at the exit
         return ExitCode.OK
@@ -89,7 +95,11 @@ def console() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         _restart_in_utf8()  # else names would not keep their bytes
-    code = main()
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while it was still being loaded
+        _say("filexfer: interrupted")
+        code = 130  # ExitCode.INTERRUPTED
     for stream in (sys.stderr, sys.stdout):
         try:
             if stream:

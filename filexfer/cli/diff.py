@@ -10,7 +10,9 @@ import time
 from filexfer import ExitCode, UsageError, address, compare
 from filexfer.cli import options, output
 from filexfer.cli.parsing import MESSAGES, group
+from filexfer.cli.watch import Drawing
 from filexfer.names import shown
+from filexfer.progress import VERIFYING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,21 +79,27 @@ def run(arguments: Namespace) -> int:
             *(local, client, place.path), checksum=arguments.checksum, algorithm=arguments.hash
         )
         comparison.on_progress = lambda so_far: _progress(report, so_far)
-        tally = _Tally(report, quiet=arguments.quiet)
-        output.print_data(tally.lines(iter(comparison)))
+        report.enter(VERIFYING)
+        drawing = Drawing(report, arguments)
+        tally = _Tally(drawing, quiet=arguments.quiet)
+        drawing.start()
+        try:
+            output.print_data(tally.lines(iter(comparison)))
+        finally:
+            drawing.stop()
     return tally.conclude(comparison)
 
 
 def _progress(report: Report, comparison: Comparison) -> None:
-    report.moved, report.files = comparison.hashed, comparison.compared
-    report.progress()
+    report.moved = report.partial_bytes = comparison.hashed
+    report.confirmed = comparison.compared
 
 
 class _Tally:
     """What was found so far."""
 
-    def __init__(self, report: Report, *, quiet: bool) -> None:
-        self._report = report
+    def __init__(self, drawing: Drawing, *, quiet: bool) -> None:
+        self._drawing = drawing
         self._quiet = quiet
         self._different = self._unread = 0
 
@@ -109,7 +117,7 @@ class _Tally:
             if len(piece) >= _SORTED:
                 yield from (line for _, line in sorted(piece))
                 piece = []
-        output.end_bar(self._report)
+        self._drawing.stop()
         yield from (line for _, line in sorted(piece))
 
     def conclude(self, comparison: Comparison) -> int:

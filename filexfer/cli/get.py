@@ -5,19 +5,16 @@ This module must not know how anything is transferred.
 
 from __future__ import annotations
 
-import signal
 import sys
 
-from filexfer import ConnectionLost, LocalError, UsageError, address
-from filexfer.cli import Terminated, options, output
+from filexfer import LocalError, UsageError, address
+from filexfer.cli import options, output, watch
 from filexfer.cli.parsing import SAFETY, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-
-    from filexfer import Client
 
 EPILOG = """\
 examples:
@@ -69,12 +66,14 @@ def run(arguments: Namespace) -> int:
         raise UsageError("only one file can go to standard output")
     if arguments.destination == "-" and sys.stdout is None:
         raise LocalError("standard output is closed")
-    with options.client_for(remotes[0], arguments) as client:
+    with (
+        options.client_for(remotes[0], arguments) as client,
+        watch.Transfer(client, report, arguments, is_upload=False),
+    ):
         if arguments.destination == "-":
             client.get_stream(names[0], 1, choices, report)
         else:
-            with _Signals(client):
-                client.get(names, arguments.destination, choices, report)
+            client.get(names, arguments.destination, choices, report)
     if report.is_plan:
         return planning.conclude(report, quiet=arguments.quiet)
     code = output.conclude(report, quiet=arguments.quiet)
@@ -82,32 +81,3 @@ def run(arguments: Namespace) -> int:
         receipt.write()
     output.explain(report, is_upload=False, algorithm=arguments.hash)
     return code
-
-
-class _Signals:
-    """Ctrl-C and SIGTERM cut the connection, and the download ends where it waits for more.
-
-    An exception in the middle of things would leave temporary files. A second signal is one.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._came = 0
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and '&' ignore them
-                signal.signal(number, self._take)
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self._came and (kind is None or issubclass(kind, ConnectionLost)):
-            raise _meaning(self._came)
-
-    def _take(self, number: int, _: object) -> None:
-        if self._came or not self._client.interrupt():
-            raise _meaning(number)
-        self._came = number
-
-
-def _meaning(number: int) -> KeyboardInterrupt:
-    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()

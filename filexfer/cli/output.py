@@ -1,4 +1,4 @@
-"""What people see of a transfer: a bar where there is a terminal, and a summary at the end.
+"""What people read of a transfer: the names of its files, what failed, and a summary at the end.
 
 Everything in here goes to standard error.
 """
@@ -6,7 +6,6 @@ Everything in here goes to standard error.
 from __future__ import annotations
 
 import sys
-from time import monotonic
 
 from filexfer.errors import ExitCode, LocalError
 from filexfer.names import shown
@@ -16,27 +15,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterable
-    from typing import NoReturn
-
-    from tqdm import tqdm
 
     from filexfer.report import FileResult
 
 
 def report_for(arguments: Namespace) -> Report:
-    """Return a report that is shown as the options and the terminal ask for."""
+    """Return a report that names its files as the options ask for."""
     report = Report()
     if arguments.verbose:
         report.on_file = _name_file
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if is_terminal and not arguments.quiet and not arguments.verbose:
-        report.on_progress = _Bar()
     return report
 
 
 def conclude(report: Report, *, quiet: bool) -> int:
     """Name what failed, sum up, and return the exit code."""
-    end_bar(report)
+    name_failures(report, quiet=quiet)
+    if not quiet:
+        say(summary(report))
+    return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
+
+
+def name_failures(report: Report, *, quiet: bool) -> None:
+    """Name what failed, and, but for *quiet*, what was passed over or may go wrong."""
     for remark in report.remarks if not quiet else ():
         say(f"filexfer: {remark}")
     for warning in report.warnings if not quiet else ():
@@ -45,15 +45,6 @@ def conclude(report: Report, *, quiet: bool) -> int:
         say(f"filexfer: {failure}")
     if report.failed > len(report.failures):
         say(f"filexfer: and {report.failed - len(report.failures)} more failed")
-    if not quiet:
-        say(summary(report))
-    return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
-
-
-def end_bar(report: Report) -> None:
-    """Take the bar away, if there is one."""
-    if isinstance(report.on_progress, _Bar):
-        report.on_progress.close()
 
 
 def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:
@@ -129,42 +120,3 @@ def size(number: float) -> str:
 def _name_file(file: FileResult) -> None:
     if not file.code:  # failures are named at the end
         say(f"{file.result:9} {size(file.size):>9}  {shown(file.name)}")
-
-
-_BAR_AFTER = 0.3  # seconds; what is over sooner needs no bar, and is not held up by loading it
-
-
-class _Bar:
-    """A bar of bytes; its total grows while the source is still being walked."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[NoReturn] | None = None
-
-    def __call__(self, report: Report) -> None:
-        """Bring the bar up to date."""
-        if self._bar is None:
-            if monotonic() - report.started < _BAR_AFTER:
-                return
-            self._bar = _new_bar()
-        bar = self._bar
-        to_move = report.found_bytes - report.skipped_bytes  # 0 in a download: the server walks
-        bar.total = to_move if to_move and to_move >= report.moved else None
-        bar.set_postfix_str(
-            f"{report.files}/{report.found} files" if report.found else f"{report.files} files",
-            refresh=False,
-        )
-        bar.update(report.moved - bar.n)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _new_bar() -> tqdm[NoReturn]:
-    from tqdm import tqdm  # noqa: PLC0415 - costs 37 ms, only for those who see it
-
-    bar: tqdm[NoReturn] = tqdm(
-        unit="B", unit_scale=True, leave=False, dynamic_ncols=True, file=sys.stderr
-    )
-    return bar

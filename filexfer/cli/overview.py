@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "transfer": ("put", "get"),
-    "look and tidy": ("ls", "diff", "verify", "mkdir", "rm"),
+    "look and tidy": ("ls", "stat", "cat", "diff", "verify", "mkdir", "mv", "rm"),
     "serve": ("serve", "token", "service"),
     "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "completion", "help"),
 }
@@ -45,7 +45,7 @@ exit codes:
   1 a fault in filexfer                 6 network or time-out
   2 usage                               7 the server refused the whole command
   3 one or more files failed or differ  8 the local disk
-  4 trust: encryption or rights         130 interrupted, 143 terminated
+  4 trust: encryption or rights         129 hung up, 130 interrupted, 143 terminated
 """
 
 

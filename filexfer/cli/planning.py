@@ -34,7 +34,6 @@ def watch(report: Report, arguments: Namespace) -> None:
 
 def conclude(report: Report, *, quiet: bool) -> int:
     """Say what would happen, and return the exit code that the transfer would end with."""
-    output.end_bar(report)
     if not report.on_plan:
         for remark in report.remarks if not quiet else ():
             output.say(f"filexfer: {remark}")

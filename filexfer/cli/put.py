@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError, address
-from filexfer.cli import options, output
+from filexfer.cli import options, output, watch
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -53,7 +53,10 @@ def run(arguments: Namespace) -> int:
 
         planning.watch(report, arguments)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
-    with options.client_for(remote, arguments) as client:
+    with (
+        options.client_for(remote, arguments) as client,
+        watch.Transfer(client, report, arguments, is_upload=True),
+    ):
         if arguments.sources == ["-"]:
             client.put_stream(0, destination, choices, report)
         else:

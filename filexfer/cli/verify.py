@@ -11,7 +11,9 @@ from time import monotonic
 
 from filexfer import ExitCode, LocalError, Manifest, UsageError, address, verify
 from filexfer.cli import options, output
+from filexfer.cli.watch import Drawing
 from filexfer.names import shown
+from filexfer.progress import VERIFYING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +79,9 @@ def run(arguments: Namespace) -> int:
                 others += 1
         if not report.found:
             raise UsageError(f"{shown(arguments.manifest)} has no digest in it")
-        tally = _Tally(report, is_verbose=arguments.verbose)
+        report.expect(report.found, report.found_bytes)
+        report.enter(VERIFYING)
+        tally = _Tally(report, Drawing(report, arguments), is_verbose=arguments.verbose)
         if address.is_remote(arguments.place):
             remote = options.place(arguments.place)
             with options.client_for(remote, arguments) as client:
@@ -123,8 +127,9 @@ def _copied(given: BinaryIO) -> Iterator[BinaryIO]:
 class _Tally:
     """What was found so far; says what is wrong at once, or where there is a bar, after it."""
 
-    def __init__(self, report: Report, *, is_verbose: bool) -> None:
+    def __init__(self, report: Report, drawing: Drawing, *, is_verbose: bool) -> None:
         self._report = report
+        self._drawing = drawing
         self._is_verbose = is_verbose
         self._kept: list[str] = []
         self._counts = dict.fromkeys(verify.RESULTS, 0)
@@ -132,12 +137,23 @@ class _Tally:
     def moved(self, size: int) -> None:
         """Note that so many bytes were hashed."""
         self._report.moved += size
-        self._report.progress()
+        self._report.partial_bytes += size
 
     def add(self, findings: Iterator[Finding]) -> None:
         """Count them and say what is wrong."""
         report = self._report
+        self._drawing.start()
+        try:
+            self._add(findings)
+        finally:
+            self._drawing.stop()
+            self._flush()
+        report.seconds = monotonic() - report.started
+
+    def _add(self, findings: Iterator[Finding]) -> None:
+        report = self._report
         for found in findings:
+            report.confirmed += 1
             self._counts[found.result] += 1
             if found.result == verify.SAME:
                 report.files += 1
@@ -146,15 +162,11 @@ class _Tally:
                     output.say(f"{'ok':9} {output.size(found.size):>9}  {shown(found.name)}")
             else:
                 self._kept.append(f"filexfer: {shown(found.name)}: {found.text}")
-                if not report.on_progress or len(self._kept) >= _KEPT_MAX:
+                if not self._drawing.is_line or len(self._kept) >= _KEPT_MAX:
                     self._flush()
-            report.progress()
-        report.seconds = monotonic() - report.started
 
     def conclude(self, others: int, *, quiet: bool) -> int:
         """Sum up, and return the exit code."""
-        output.end_bar(self._report)
-        self._flush()
         same, differs, missing, unread = self._counts.values()
         if not quiet:
             report = self._report

@@ -39,7 +39,7 @@ _REPORT_EVERY = 0.1  # seconds between two reports of a process
 _LOOK_EVERY = 1.0  # seconds between two looks at what must go on while nothing is reported
 _SIZE = struct.Struct("!I")  # before each report
 _PIECE = 1 << 16
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
 
 
 def together(
@@ -289,7 +289,8 @@ def _run_child(
             last, phase = monotonic(), mine.entered
             tell("changes", mine.take_changes())
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    for number in (signal.SIGHUP, signal.SIGINT):  # a terminal sends them to all
+        signal.signal(number, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     mine = report.branch(progress)

@@ -9,7 +9,7 @@ from collections import deque
 from time import monotonic
 
 from filexfer.errors import Code, FileError, FilexferError, ProtocolError
-from filexfer.report import FLUSHING, RECEIVING, VERIFYING
+from filexfer.progress import FLUSHING, RECEIVING, VERIFYING
 from filexfer.shared import crew, pieces
 from filexfer.shared.crew import TRIES, Board, Deal, collect
 from filexfer.shared.parallel import at_once

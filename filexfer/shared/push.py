@@ -11,7 +11,7 @@ from filexfer import hashing
 from filexfer.entry import FILE, Entry, entry_of_file
 from filexfer.errors import Code, ConnectionLost, FileError, ProtocolError
 from filexfer.names import shown
-from filexfer.report import SENDING, VERIFYING
+from filexfer.progress import SENDING, VERIFYING
 from filexfer.shared import crew, pieces
 from filexfer.shared.crew import ID_MAX, TRIES, Board, Deal, collect
 from filexfer.shared.parallel import at_once

@@ -97,7 +97,9 @@ class Download:
             shared: Takes the folders that other connections fill too, to be finished last.
 
         """
-        for names in in_frames(self._targets):
+        frames = list(in_frames(self._targets))
+        report.add_walks(len(frames) - 1)
+        for names in frames:
             connection.send(
                 protocol.Get(
                     names=names,

@@ -14,7 +14,7 @@ from time import time_ns
 from filexfer import hashing
 from filexfer.entry import FILE, FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, CutShort, FileError, ProtocolError
-from filexfer.report import FLUSHING, RECEIVING
+from filexfer.progress import FLUSHING, RECEIVING
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result
@@ -115,16 +115,17 @@ class Receiver:
         self._report.enter(RECEIVING)
         try:
             self._take_items()
+            self._report.add_walks(-1)
+            self._tell()
+            self._connection.flush()
+            self._report.enter(FLUSHING)
+            self._publish_the_rest()
         except BaseException:
             self._connection.may_say_alive = self._exchange = False
             for _, folder in self._open_folders:
                 folder.entry.mode = AS_IT_IS  # a second try writes in it, or has finished it
             self._publish_the_rest()
             raise
-        self._tell()
-        self._connection.flush()
-        self._report.enter(FLUSHING)
-        self._publish_the_rest()
         self._publisher.settle_identical()
         self._tell()
         self._connection.may_say_alive = False
@@ -199,8 +200,7 @@ class Receiver:
                 self._fail(error)
         else:
             staged.number = self._item
-            self._report.confirmed += 1
-            self._report.confirmed_bytes += staged.entry.size
+            self._report.confirm(staged.entry)
             self._publisher.add(staged)
 
     def _receive(self, message: File, name: str) -> Item:
@@ -244,6 +244,7 @@ class Receiver:
         )
         body.begin(self._staging, sparse=message.sparse)
         self._in_body = True
+        self._report.expect_more(1, entry.size, at_least=True)
         try:
             if message.hash:
                 body.receive_plain(self._connection, entry.size)
@@ -312,7 +313,7 @@ class Receiver:
             self._fail(error)
         else:
             staged.number = self._item
-            self._report.confirmed += 1
+            self._report.confirm(staged.entry)
             self._publisher.add(staged)
 
     def _take_unsent(self, message: Unsent) -> None:

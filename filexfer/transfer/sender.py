@@ -12,7 +12,7 @@ from __future__ import annotations
 from filexfer import hashing
 from filexfer.entry import FOLDER, LINK
 from filexfer.errors import Code, FileError, ProtocolError
-from filexfer.report import FLUSHING, SENDING, VERIFYING
+from filexfer.progress import FLUSHING, SENDING, VERIFYING
 from filexfer.transfer.buffers import ROOM, borrowed
 from filexfer.transfer.questions import Questions
 from filexfer.transfer.sources import Offer

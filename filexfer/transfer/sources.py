@@ -5,16 +5,18 @@ This module must not know connections or questions.
 
 from __future__ import annotations
 
+from time import monotonic
+
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Extent
 from filexfer.errors import Code, FileError
 from filexfer.names import join, link_stays_inside, shown
+from filexfer.report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
     from filexfer.entry import Entry
-    from filexfer.report import Report
     from filexfer.storage.contract import Readable, Reader
 
 LARGE = 32 << 20  # bytes of a file
@@ -69,7 +71,7 @@ def walk(
     *,
     share: int = 0,
     shares: int = 1,
-) -> Iterator[Offer]:
+) -> Generator[Offer]:
     """Yield an offer for everything in the sources.
 
     Args:
@@ -134,6 +136,49 @@ def count(source: Source, most: int) -> int:
     finally:
         reader.close()
     return files
+
+
+class Survey:
+    """Counts what there is in the sources, in small steps beside the transfer that sends it.
+
+    A context manager, which lets the report look ahead by it.
+
+    The transfer walks no faster than it sends, and so would know too late how much there is.
+
+    Args:
+        sources: What is to be sent.
+        report: Is told.
+
+    """
+
+    def __init__(self, sources: Iterable[Source], report: Report) -> None:
+        self._report = report
+        self._found = Report()
+        self._walk = walk(sources, self._found, lambda _: None)
+
+    def __enter__(self) -> None:
+        self._report.look_ahead = self.step
+
+    def __exit__(self, *exc: object) -> None:
+        self._report.look_ahead = None
+        self.close()
+
+    def step(self, seconds: float) -> None:
+        """Go on for about so long."""
+        found, until = self._found, monotonic() + seconds
+        if not self._report.is_walking:
+            self.close()
+        for _ in self._walk:
+            if monotonic() >= until:
+                break
+        else:
+            if found.is_walking:  # was closed
+                return
+        self._report.expect(found.found, found.found_bytes, at_least=found.is_walking)
+
+    def close(self) -> None:
+        """Close the folders that are open."""
+        self._walk.close()
 
 
 class _Split:

@@ -105,7 +105,7 @@ def send(
 def _run(sender: Sender, report: Report, offers: Iterator[Offer]) -> None:
     try:
         sender.run(offers)
-    except ConnectionLost:
+    except (ConnectionLost, KeyboardInterrupt):
         report.doubt(sender.uncertain)
         raise
 

@@ -68,8 +68,10 @@ class Window:
     @property
     def uncertain(self) -> list[str]:
         """The files that were sent but not settled: they may be there or not."""
-        offers = (offer for offer in self._unsettled if offer)
-        return [offer.wire_name for offer in offers if offer.entry.type != FOLDER]
+        offers = list(self._unsettled)
+        if self.is_sending:
+            offers.pop()
+        return [offer.wire_name for offer in offers if offer and offer.entry.type != FOLDER]
 
     def open(self, offer: Offer | None, size: int) -> None:
         """Give the next number to an item; None is one that is reported already.
@@ -88,9 +90,10 @@ class Window:
         """Note that the items up to a number are verified, or have failed, and a part is in."""
         self._verify(message.count)
         if message.part and self._verified == message.count and self._sizes:
-            most = self._sizes[0] or message.part  # standard input has no size
-            self._report.partial_bytes += min(message.part, most) - self._part
-            self._part = min(message.part, most)
+            most = max(0, self._sizes[0]) if self._sizes[0] else message.part  # standard input: 0
+            part = min(message.part, most)
+            self._report.partial_bytes += part - self._part
+            self._part = part
             self._report.progress()
 
     def _verify(self, count: int) -> None:
