@@ -37,6 +37,7 @@ LINES = {
     "get nas:x nas:y n": ["nas:", "nothing"],
     "ls o": ["office:"],
     "ls ": ["nas:", "office:"],
+    "ls nas:": [],
     "serve ": ["photos"],
     "serve --log-format ": ["json", "text"],
     "token ": ["add", "list", "revoke"],

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 NOBODY = "fx://127.0.0.1:1/"
 PUT = ["file", NOBODY]
 # One of them is a value of any option.
-SAMPLES = ("3", "3M", "90m", "text", "batch", "json", "/dev/null", "0" * 64, f"sha256:{'0' * 64}")
+SAMPLES = (
+    *("3", "3M", "2026-01-31", "90m", "text", "batch", "json"),
+    *("/dev/null", "0" * 64, f"sha256:{'0' * 64}"),
+)
 
 
 @pytest.fixture

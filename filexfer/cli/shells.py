@@ -162,6 +162,7 @@ function __filexfer_of # tell whether the command line is of command $argv[1]; w
 end
 
 function __filexfer_servers # the names of the stored servers, each followed by $argv[1]
+    string match -q '*:*' -- (commandline -ct); and return # a path on a server
     filexfer remotes 2>/dev/null | string replace -r ' .*' $argv[1] | string match -v -- "-$argv[1]"
 end
 
