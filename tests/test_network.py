@@ -361,8 +361,8 @@ def test_black_holes(steady: None, serve: Serve, tmp_path: Path, cleanup: Any) -
     with ThreadPoolExecutor(len(by_place)) as pool:
         for each in [pool.submit(fall, *each) for each in by_place]:
             each.result()
-    for each in routes:
-        each.wait()
+    for made in routes:
+        made.wait()
 
 
 @pytest.mark.case("E3")
