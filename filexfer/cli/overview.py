@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "transfer": ("put", "get"),
-    "look and tidy": ("ls", "mkdir", "rm"),
+    "look and tidy": ("ls", "stat", "cat", "mkdir", "mv", "rm"),
     "serve": ("serve", "token", "service"),
     "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "help"),
 }
