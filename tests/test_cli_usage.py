@@ -32,6 +32,9 @@ WRONG_WORDS = [
     ("ls", "REMOTE"),
     ("rm", "REMOTE"),
     ("mkdir", "REMOTE"),
+    ("stat", "REMOTE"),
+    ("cat", "REMOTE"),
+    (f"mv {NOBODY}a", "DST"),
     # options
     (f"put --nonsense file {NOBODY}", "--nonsense"),
     (f"put --over file {NOBODY}", "--over"),

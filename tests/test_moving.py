@@ -239,6 +239,21 @@ def test_rights_of_the_two_places(serve: Serve) -> None:
     assert "delete" in refused(served, "b", "c").text
 
 
+@pytest.mark.case("B13")
+def test_a_drop_box_tells_nothing(house: House) -> None:  # noqa: F811 - the fixture
+    """Also with the right to delete, nothing moves, and every answer is the same."""
+    house.folder.mkdir()
+    (house.folder / "there").write_text("there")
+    peer = house.enter(house.token(rights=["create", "delete", "overwrite"]))
+    answers = []
+    for name, to in (("there", "x"), ("nothing", "x"), ("nothing", "there"), ("../x", "..")):
+        peer.frame({"kind": "move", "name": name, "to": to, "overwrite": True})
+        answers.append(peer.reply())
+    assert (answers[0] or {})["code"] == "denied"
+    assert all(answer == answers[0] for answer in answers)
+    assert os.listdir(house.folder) == ["there"]
+
+
 def test_it_is_logged(there: Served, found: Found) -> None:  # noqa: F811 - the fixture
     """The log has both names of what was moved, and nothing of what was refused."""
     client = there.client()
