@@ -372,6 +372,27 @@ def test_a_flush_that_fails(step: int, quick: Path, nursery: Nursery) -> None:
 
 
 @tracing
+@pytest.mark.case("F6")
+@pytest.mark.parametrize(
+    ("call", "name"), [("readlinkat", "link"), ("getdents64", "e"), ("renameat2", "e")]
+)
+def test_a_disk_that_fails(call: str, name: str, quick: Path, nursery: Nursery) -> None:
+    """Whatever the disk refuses on the way is a failure of this move, and of nothing else."""
+    target = quick / "served"
+    (target / "d" / "e").mkdir(parents=True)
+    (target / "d" / "link").symlink_to("e")
+    with Put(quick, target, nursery, durability="none", allow=ALL) as put:
+        with (
+            traced(put.server.pid, f"{call}:error=EIO:when=1+"),
+            pytest.raises(FileError) as caught,
+        ):
+            put.client.move(f"d/{name}", name)
+        assert caught.value.code == Code.IO_ERROR
+        assert os.path.lexists(target / "d" / name)
+        assert put.client.move(f"d/{name}", name) == name
+
+
+@tracing
 def test_no_flush_without_a_promise(quick: Path, nursery: Nursery) -> None:
     """A server that promises nothing flushes nothing."""
     target = quick / "served"
