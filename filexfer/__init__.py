@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
+    from filexfer.manifest import Manifest as Manifest
     from filexfer.options import Options as Options
+    from filexfer.planned import PlanEntry as PlanEntry
+    from filexfer.receipt import Receipt as Receipt
     from filexfer.report import FileResult as FileResult
     from filexfer.report import Report as Report
     from filexfer.security.trust import Trust as Trust
@@ -41,7 +44,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Client": "filexfer.client",
     "Limits": "filexfer.serving.limits",
+    "Manifest": "filexfer.manifest",
     "Options": "filexfer.options",
+    "Receipt": "filexfer.receipt",
     "Entry": "filexfer.entry",
     "ConnectionLost": "filexfer.errors",
     "ExitCode": "filexfer.errors",
@@ -56,6 +61,7 @@ _HOMES = {
     "TrustError": "filexfer.errors",
     "UsageError": "filexfer.errors",
     "FileResult": "filexfer.report",
+    "PlanEntry": "filexfer.planned",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
     "Trust": "filexfer.security.trust",

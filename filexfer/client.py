@@ -9,7 +9,7 @@ import os
 
 from filexfer.address import DEFAULT_PORT, format_url
 from filexfer.entry import FOLDER
-from filexfer.errors import IntegrityError, LocalError, UsageError
+from filexfer.errors import Code, IntegrityError, LocalError, UsageError
 from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.tidying import Tidying
@@ -130,10 +130,17 @@ class Client(Tidying):
         there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
         landed, is_folder = mapping.landed
+        report.mapping = mapping
         report.destination = self.url(landed, is_folder=is_folder)
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
+            if options.dry_run or options.preflight:
+                from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+                preflight.tell_mapping(report, zip(paths, map(self.url, names), strict=True))
+                if not preflight.put(self._retrying, found, missing, options, report):
+                    return report
             options = jobs.settled_for(found, options, self._door)
 
             def once(connection: Connection) -> None:
@@ -181,7 +188,7 @@ class Client(Tidying):
         Raises:
             NetworkError: if the connection fails for good.
             RefusedError: if the server refuses the whole download.
-            IntegrityError: if the server sends what was not asked for.
+            IntegrityError: if the server sends what was not asked for, or not what is expected.
             LocalError: if *destination* cannot be used.
 
         """
@@ -198,11 +205,19 @@ class Client(Tidying):
             lambda each: requests.look(each, plain, jobs.least_files(how, self._door)), how
         )
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
+        if how.expect and (len(wanted) > 1 or mapping.is_one_folder):
+            raise UsageError("a digest can be expected of one file only")
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
-        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
-        report.destination = mapping.landed
+        report.destination, report.mapping = mapping.landed, mapping
         if all(entry.type != FOLDER for entry in mapping.entries):
             report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
+        if how.dry_run or how.preflight:
+            from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+            preflight.tell_mapping(report, zip(map(self.url, mapping.targets), places, strict=True))
+            if not preflight.get(self._retrying, mapping, how, report):
+                return report
+        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
 
         def once(connection: Connection) -> None:
             if how.jobs == 1:
@@ -214,6 +229,7 @@ class Client(Tidying):
 
         self._retrying(once, how, report, lambda: True)
         report.finish()
+        _check_expected(how, report)
         return report
 
     def put_stream(
@@ -239,6 +255,7 @@ class Client(Tidying):
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
         options, report = self._begun(options, report)
+        _check_plannable(options)
         from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
 
         stream = StreamSource(fd)
@@ -273,7 +290,8 @@ class Client(Tidying):
             report: To watch while it runs.
 
         Raises:
-            IntegrityError: if what was written turned out not to match its hash.
+            IntegrityError: if what was written turned out not to match its hash, or what came is
+                not what is expected; of a small file nothing was written then.
             LocalError: if the descriptor takes no more.
 
         """
@@ -281,6 +299,7 @@ class Client(Tidying):
         from filexfer.transfer import download  # noqa: PLC0415 - half of the start-up time
 
         options, report = self._begun(options, report)
+        _check_plannable(options)
         target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
@@ -298,6 +317,7 @@ class Client(Tidying):
             raise LocalError(str(target.failure)) from target.failure
         if target.was_written and report.failures:
             raise IntegrityError(f"{report.failures[0]}; what was written must not be used")
+        _check_expected(options, report)
         return report
 
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
@@ -307,3 +327,15 @@ class Client(Tidying):
         if options.stats:
             report.measure()
         return options, report
+
+
+def _check_plannable(options: Options) -> None:
+    if options.dry_run or options.preflight:
+        raise UsageError("standard input and output cannot be planned: name a file")
+
+
+def _check_expected(options: Options, report: Report) -> None:
+    """Raise IntegrityError if the one file that was wanted is not the one expected."""
+    for failure in report.failures if options.expect else ():
+        if failure.code == Code.HASH_MISMATCH:
+            raise IntegrityError(str(failure))

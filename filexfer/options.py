@@ -6,7 +6,7 @@ This module must not know who transfers.
 from __future__ import annotations
 
 from filexfer.errors import UsageError
-from filexfer.hashing import ALGORITHMS, DEFAULT
+from filexfer.hashing import ALGORITHMS, DEFAULT, algorithm_of
 from filexfer.wire.protocol import IF_EXISTS
 
 JOBS_MAX = 64
@@ -29,6 +29,10 @@ class Options:
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
         stats: Find out where the time goes; the report has the figures.
+        dry_run: Only find out what would be done, and write nothing at either side.
+        preflight: Do so first, and transfer only if nothing would fail.
+        expect: Of a download of one file, the digest (``algorithm:hex``) that it must have; its
+            algorithm is the one used, and what exists is compared by it.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -46,6 +50,9 @@ class Options:
         pieces: bool | None = None,
         retries: int = 3,
         stats: bool = False,
+        dry_run: bool = False,
+        preflight: bool = False,
+        expect: str = "",
     ) -> None:
         for value, allowed in (
             (if_exists, IF_EXISTS),
@@ -58,6 +65,8 @@ class Options:
             raise UsageError(f"jobs must be 1 to {JOBS_MAX}, not {jobs}")
         if retries < 0:
             raise UsageError("retries must not be negative")
+        if expect:
+            algorithm, checksum = _expected(expect, algorithm, if_exists), True
         self.if_exists = if_exists
         self.checksum = checksum
         self.algorithm = algorithm
@@ -66,6 +75,9 @@ class Options:
         self.pieces = pieces
         self.retries = retries
         self.stats = stats
+        self.dry_run = dry_run
+        self.preflight = preflight
+        self.expect = expect
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""
@@ -73,3 +85,21 @@ class Options:
         vars(made).update(vars(self))
         made.jobs = jobs
         return made
+
+
+def _expected(digest: str, algorithm: str, if_exists: str) -> str:
+    """Return the algorithm of the digest that is expected.
+
+    Raises:
+        UsageError: if it is none, or does not go with the other choices.
+
+    """
+    try:
+        found = algorithm_of(digest)
+    except ValueError as error:
+        raise UsageError(f"{digest!r} {error}, written ALGORITHM:HEX") from None
+    if algorithm not in (found, DEFAULT):
+        raise UsageError(f"a digest of {found} is expected: {algorithm} cannot be used")
+    if if_exists in ("skip", "update"):
+        raise UsageError("where a digest is expected, what exists cannot be kept for other reasons")
+    return found

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
+    from filexfer.planned import PlanEntry
+    from filexfer.transfer.landing import Download, Upload
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 
@@ -99,12 +101,22 @@ class Report:
         found_bytes: Their sizes in bytes.
         entered: The phase that this one is in, without its branches; empty between two.
         destination: Where things landed, for people.
+        mapping: What landed where, for programs; None where a stream was moved.
+        tries: How often it was begun again after a lost connection.
         stats: With ``Options(stats=True)``, where the time went: its ``seconds`` and ``bytes`` by
             phase, those of all tries and connections added up; else None.
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
+        on_plan: Is called with the ``PlanEntry`` of each name, where a plan is made.
+        on_mapping: Is called before that with each source, and what it lands as, for people.
+        to_send: Files and links that would be sent, by the plan.
+        to_send_bytes: Their sizes in bytes.
+        to_make: Folders that would be made or brought up to date.
+        left_out: What the plan has passed over.
+        remarks: What the plan has found that may go wrong elsewhere, and is no failure here.
+        is_plan: Whether nothing was transferred, and what counts is what would have been.
 
     """
 
@@ -123,11 +135,18 @@ class Report:
         self.found = self.found_bytes = 0
         self.entered = ""
         self.destination = ""
+        self.mapping: Upload | Download | None = None
+        self.tries = 0
         self.started = monotonic()
         self.seconds = 0.0
         self.stats: Stats | None = None
         self.on_progress = on_progress
         self.on_file = on_file
+        self.on_plan: Callable[[PlanEntry], object] | None = None
+        self.on_mapping: Callable[[str, str], object] | None = None
+        self.to_send = self.to_send_bytes = self.to_make = self.left_out = 0
+        self.remarks: list[FileError] = []
+        self.is_plan = False
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")
@@ -148,6 +167,7 @@ class Report:
 
     def restart(self) -> None:
         """Begin another try: what arrived stays counted, all else is found out again."""
+        self.tries += 1
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
@@ -298,13 +318,13 @@ class Report:
             )
         )
 
-    def arrived(self, name: str, entry: Entry, result: str) -> None:
-        """Count a file that is settled and there; *entry* is what was sent as *name*."""
+    def arrived(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
+        """Count a file that is there, perhaps *as_name*; *entry* is what was sent as *name*."""
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
         if self.on_file:
-            self.on_file(_file_result(name, result, entry))
+            self.on_file(_file_result(as_name or name, result, entry))
 
     def confirm(self, entry: Entry) -> None:
         """Count a file that the receiving side has verified."""
@@ -325,20 +345,20 @@ class Report:
         """Count a folder."""
         self.folders += 1
 
-    def skip(self, name: str, entry: Entry, result: str) -> None:
-        """Count a file that needed no sending; one that an earlier try sent is not counted."""
+    def skip(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
+        """Count a file that needed no sending (it may lie there *as_name*), but in no other try."""
         if self._arrived_before or self._sent_before:
             key = hash(name)
             if key in self._arrived_before:
                 return
             if result == "identical" and key in self._sent_before:
                 self.confirm(entry)
-                self.arrived(name, entry, "stored")
+                self.arrived(name, entry, "stored", as_name)
                 return
         self.skipped += 1
         self.skipped_bytes += entry.size
         if self.on_file:
-            self.on_file(_file_result(name, result, entry))
+            self.on_file(_file_result(as_name or name, result, entry))
 
     def fail(self, error: FileError, size: int = 0) -> None:
         """Count a failure; the same name fails only once, whoever finds out first.

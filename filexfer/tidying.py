@@ -5,6 +5,7 @@ This module must not know transfers, or how a request travels.
 
 from __future__ import annotations
 
+from filexfer.errors import Code, RefusedError
 from filexfer.lasting import Lasting
 from filexfer.options import Options
 from filexfer.report import Report
@@ -12,10 +13,11 @@ from filexfer.wire import protocol, requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from filexfer.entry import Entry
     from filexfer.wire.connection import Connection
+    from filexfer.wire.digests import Question
 
 
 class Tidying(Lasting):
@@ -54,6 +56,28 @@ class Tidying(Lasting):
         """
         plain = name.strip("/")
         return self._request(lambda connection: requests.digest(connection, plain, algorithm))
+
+    def ask(self, questions: Iterable[Question]) -> Iterator[Question]:
+        """Yield each question when the server has answered it: what a file is, and its digest.
+
+        The server hashes; nothing else is moved. Many are under way at once. Finish it before the
+        next call.
+
+        Raises:
+            RefusedError: if the server does not let us read; so it does not hash for us either.
+            NetworkError: if the connection fails.
+
+        """
+        from filexfer.wire import digests  # noqa: PLC0415 - seldom needed
+
+        def begin(connection: Connection) -> Iterator[Question]:
+            answers = digests.answers(connection, questions)
+            for number, each in enumerate(answers):
+                if not number and "read" not in self._door.rights:
+                    raise RefusedError(Code.DENIED, "this server does not let you read files")
+                yield each
+
+        return self._request(begin)
 
     def count_files(self, name: str = "") -> int:
         """Return how many files lie below a folder on the server, which counts to 1,000 at most.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Entries = dict[str, tuple[str, int, int, bytes | str | None]]
 
+FOR_TESTS = ("FILEXFER_SKIPS", "FILEXFER_SEED", "FILEXFER_RACE_SECONDS")
 SECONDS = 20.0  # no wait in a passing test comes near it
 
 # Found once, a counterexample belongs into the test; until then every run tries the same.
@@ -53,7 +54,8 @@ def homes_of_all_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("homes")
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
-    for name in ("FILEXFER_TOKEN", "FILEXFER_TOKEN_FILE", "STATE_DIRECTORY"):
+    ours = [name for name in os.environ if name.startswith("FILEXFER_") and name not in FOR_TESTS]
+    for name in ("STATE_DIRECTORY", *ours):
         os.environ.pop(name, None)
 
 

@@ -233,7 +233,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 # Starting
 
 LATE = {
-    *("tqdm", "ssl", "asyncio", "logging", "hashlib"),
+    *("tqdm", "ssl", "asyncio", "logging", "hashlib", "tomllib", "difflib", "locale", "gettext"),
+    *("filexfer.cli.settings", "filexfer.cli.suggest", "filexfer.cli.overview"),
     *(
         "filexfer.measure.probe",
         "filexfer.measure.bench",

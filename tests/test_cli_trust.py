@@ -6,6 +6,8 @@ import os
 import pty
 import re
 import select
+import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -85,6 +87,42 @@ def test_a_login_and_after(service: Service, tmp_path: Path) -> None:
     assert fx("logout", "nas").returncode == 3
     assert fx("remotes").stdout == ""
     assert fx("ls", "nas:", "--timeout", "1").returncode == 6  # a host again
+
+
+def test_quiet(service: Service, tmp_path: Path) -> None:
+    """With ``-q`` neither a certificate that is stored nor a connect string is spoken of."""
+    line = connect_string(service)
+    token = parse_connect_string(line).token
+    place = f"fx://127.1:{service.port}/"
+    done = subprocess.run(
+        unreached("put", "-q", "--accept-new", str(tmp_path / "a"), place),
+        env=environment(FILEXFER_TOKEN=token),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert service.told("fingerprint") in fx("remotes").stdout
+    done = fx("get", "-q", line.replace("/#", "/a#"), tmp_path / "b")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert (tmp_path / "b").read_text() == "a"
+
+
+def test_a_quiet_server(tmp_path: Path) -> None:
+    """With ``-q`` a server says nothing from its start to its end."""
+    (tmp_path / "in").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(SECONDS)
+        env = environment(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        words = ("--port", "0", "--secure", "--workers", "1", "-q")
+        with running("serve", tmp_path / "in", *words, env=env) as process:
+            assert b"READY=1" in notified.recv(1000)
+            process.send_signal(signal.SIGTERM)
+            said, told = process.communicate(timeout=SECONDS)
+    assert (said, told) == (b"", b"")
 
 
 def test_a_login_that_fails(service: Service, tmp_path: Path) -> None:

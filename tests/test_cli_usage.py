@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from test_cli_process import Service, fx, is_one_line
 
+from filexfer.cli import COMMANDS, parser_of, suggest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -20,12 +22,17 @@ NOBODY = "fx://127.0.0.1:1/"  # no server is there, and none of these commands l
 
 WRONG_WORDS = [
     ("", "COMMAND"),
-    ("pup a b", "no command 'pup'"),
-    ("help pup", "no command 'pup'"),
+    ("pup a b", "no command 'pup'; did you mean 'put'? 'filexfer --help' lists all commands"),
+    ("help pup", "no command 'pup'; did you mean 'put'?"),
+    ("upload a b", "no command 'upload'; did you mean 'put'?"),
+    ("uplaod a b", "no command 'uplaod'; did you mean 'put'?"),
+    ("Download a b", "no command 'Download'; did you mean 'get'?"),
+    ("dir", "no command 'dir'; did you mean 'ls'?"),
+    ("xyzzy", "no command 'xyzzy'; 'filexfer --help' lists all commands"),
     ("-v put a b", "no option '-v' before the COMMAND"),
     ("--nonsense", "COMMAND"),
     # what is missing
-    ("put", "SRC, REMOTE"),
+    ("put", "the following arguments are required: SRC, REMOTE; see 'filexfer put --help'"),
     ("put file", "REMOTE"),
     ("get", "REMOTE, DST"),
     (f"get {NOBODY}x", "DST"),
@@ -36,8 +43,17 @@ WRONG_WORDS = [
     ("cat", "REMOTE"),
     (f"mv {NOBODY}a", "DST"),
     # options
-    (f"put --nonsense file {NOBODY}", "--nonsense"),
-    (f"put --over file {NOBODY}", "--over"),
+    (f"put --nonsense file {NOBODY}", "no option '--nonsense'; see 'filexfer put --help'"),
+    (f"put --over file {NOBODY}", "no option '--over'; did you mean '--overwrite'? see 'filexfer"),
+    (f"put --parallel 4 file {NOBODY}", "no option '--parallel'; did you mean '--jobs'?"),
+    (f"put --paralel=4 file {NOBODY}", "no option '--paralel'; did you mean '--jobs'?"),
+    (f"put --no-clobber file {NOBODY}", "did you mean '--skip-existing'?"),
+    (f"put -x file {NOBODY}", "no option '-x'; see"),
+    (f"put -avz file {NOBODY}", "no option '-a': folders, links, permissions and times are always"),
+    (f"ls -r {NOBODY}", "no option '-r'; did you mean '--recursive'?"),
+    (f"mkdir -p {NOBODY}a/b", "no option '-p': missing parents are always made"),
+    ("token ad ann", "did you mean 'add'?"),
+    (f"put --hash sha265 file {NOBODY}", "did you mean 'sha256'?"),
     (f"put -q -v file {NOBODY}", "not allowed with argument -q"),
     (f"put --overwrite --update file {NOBODY}", "not allowed with argument --overwrite"),
     (f"put --update --keep-both file {NOBODY}", "not allowed with argument --update"),
@@ -57,7 +73,7 @@ WRONG_WORDS = [
     (f"put --bwlimit 500 file {NOBODY}", "bwlimit must be at least 2048 bytes per second, not 500"),
     (f"put --bwlimit 5K -j 3 file {NOBODY}", "bytes per second for 3 connections, not 5120"),
     (f"get --bwlimit fast {NOBODY}x .", "'fast' is no rate in bytes per second"),
-    (f"ls --bwlimit 1M {NOBODY}", "unrecognized arguments: --bwlimit"),
+    (f"ls --bwlimit 1M {NOBODY}", "no option '--bwlimit'; see 'filexfer ls --help'"),
     (f"get --durability never {NOBODY}x .", "invalid choice: 'never'"),
     (f"put --durability file file {NOBODY}", "--durability"),  # the server decides
     (f"ls --hash md5 {NOBODY}", "--hash"),
@@ -246,3 +262,23 @@ def test_short_form_uses_the_default_port(tmp_path: Path) -> None:
         result = fx("put", "file", "127.0.0.1:some/", cwd=tmp_path)
         assert result.stderr.endswith(" -> fx://127.0.0.1/some/file\n")
         assert fx("ls", "localhost:some").stdout == "file\n"
+
+
+def test_synonyms_are_no_names() -> None:
+    """No command is taken for another word for a command, and none stands twice beside one."""
+    for table in (suggest.COMMANDS, suggest.OPTIONS, suggest.NOTES):
+        for words in table.values():
+            assert len(set(words.split())) == len(words.split()), words
+    for words in suggest.COMMANDS.values():
+        assert not set(COMMANDS) & set(words.split()), words
+
+
+def test_what_is_suggested_exists() -> None:
+    """A suggestion is a command or option that can be used."""
+    for words in suggest.COMMANDS.values():
+        for word in words.split():
+            assert suggest.command(word, COMMANDS) in [*COMMANDS, None]
+    known = [name for option in parser_of("ls").options() for name in option.option_strings]
+    for words in suggest.OPTIONS.values():
+        for word in words.split():
+            assert suggest.option(word, known) in [*known, None]

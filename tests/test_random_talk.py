@@ -74,6 +74,7 @@ _flags = (
     "shared",
     "sparse",
     "fatal",
+    "plan",
 )
 _values |= dict.fromkeys(_flags, st.booleans())
 

@@ -18,7 +18,9 @@ from test_cli_process import ROOT, SECONDS, SUMMARY, Service, environment, fx
 import filexfer
 from filexfer import Client, ExitCode, FilexferError, Server, names
 from filexfer.address import DEFAULT_PORT
-from filexfer.cli import COMMANDS
+from filexfer.cli import COMMANDS, parser_of
+from filexfer.cli.settings import Settings
+from filexfer.cli.settings import variables as settings_variables
 from filexfer.hashing import ALGORITHMS
 from filexfer.rates import parse
 from filexfer.serving.logs import Json, Text
@@ -247,6 +249,27 @@ def test_fields_of_the_log() -> None:
     batch.entries = [("photos/1.jpg", 7000, digest, "stored", 0.008, "")]
     record = logging.LogRecord("", logging.INFO, "", 0, batch, (), None)
     assert digits.sub("0", Text().format(record)) + "\n" == digits.sub("0", example)
+
+
+def test_configuration(tmp_path: Path) -> None:
+    """The file that is shown is taken as it is, and so are the variables."""
+    (file,), (variables,) = (blocks(section("Configuration"), each) for each in ("toml", "sh"))
+    path = tmp_path / "config.toml"
+    path.write_text(file)
+    path.chmod(0o600)
+    for words in (["put", "file", "nas:"], ["get", "nas:x", "."], ["token", "add", "ann"]):
+        table = tomllib.loads(file)[words[0]]
+        flags = [
+            f"--{key}" if value is True else f"--{key}={value}"
+            for key, value in table.get("add", table).items()
+        ]
+        settings = Settings(parser_of(words[0]), words[0], COMMANDS, str(path))
+        expected = parser_of(words[0]).parse_args([*words[1:], *flags])
+        assert settings.parse(words[1:]) == expected
+    known = {name for each in COMMANDS for name in settings_variables(parser_of(each), each)}
+    named = re.findall(r"FILEXFER_[A-Z_]+[A-Z]", section("Configuration"))
+    assert {*named} - {"FILEXFER_CONFIG", "FILEXFER_TOKEN", "FILEXFER_TOKEN_FILE"} <= known
+    assert "FILEXFER_PUT_JOBS=4" in variables
 
 
 @pytest.mark.parametrize("file", ["README.md", ".github/SECURITY.md"])

@@ -158,7 +158,7 @@ def test_what_a_service_sees(words: tuple[str, ...], expected: list[str], missin
         (("--name", "../x"), "--name takes letters", 2),
         (("--port", "0"), "--port must be 1 to 65535", 2),
         (("--serve=--port=5",), "--serve does not take DIR, --host and --port", 2),
-        (("--serve=--nonsense",), "unrecognized arguments: --nonsense", 2),
+        (("--serve=--nonsense",), "no option '--nonsense'; see 'filexfer serve --help'", 2),
         (("--serve", "--access-log 'x"), "No closing quotation", 2),
         (("--serve", "--access-log log"), "write log from / on", 2),
         (("--host", "x" * 70), "--host xxxxx", 2),

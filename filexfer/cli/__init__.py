@@ -28,6 +28,8 @@ COMMANDS = {
     "ls": "list what is on a server",
     "stat": "tell what something on a server is",
     "cat": "write files of a server to standard output",
+    "verify": "check that files still are what a manifest says",
+    "diff": "compare a local tree with one on a server",
     "mv": "give files and folders on a server another name",
     "rm": "remove files and folders on a server",
     "mkdir": "make folders on a server",
@@ -38,6 +40,7 @@ COMMANDS = {
     "doctor": "look for what is wrong, or where the time of a transfer goes",
     "service": "make the systemd units that run a server for good",
     "demo": "serve, upload, download and compare, all on this machine",
+    "completion": "print what makes a shell complete command lines",
     "help": "tell how a command is used",
 }
 
@@ -118,14 +121,49 @@ def _command(name: str) -> ModuleType:
 def _run(words: list[str]) -> int:
     name = words[0] if words else ""
     if name in COMMANDS:
-        arguments = parser_of(name).parse_args(words[1:])
-        return int(_command(name).run(arguments))
+        return _run_command(name, words[1:])
     from filexfer.cli import overview  # noqa: PLC0415 - only without a command
 
     if name not in ("-h", "--help"):
-        raise overview.no_command(name)
+        raise overview.no_command(name, COMMANDS)
     print(overview.text(COMMANDS), end="")
     return 0
+
+
+def _run_command(name: str, words: list[str]) -> int:
+    from os import environ  # noqa: PLC0415 - loaded by Python itself
+
+    file = _configuration()
+    start = f"FILEXFER_{name.upper()}_"
+    if not file and not any(each.startswith(start) for each in environ):
+        return int(_command(name).run(parser_of(name).parse_args(words)))
+    from filexfer.cli.settings import Settings  # noqa: PLC0415 - only where something is set
+    from filexfer.errors import UsageError  # noqa: PLC0415 - loaded by then
+
+    settings = Settings(parser_of(name), name, COMMANDS, file)
+    arguments = settings.parse(words)
+    try:
+        return int(_command(name).run(arguments))
+    except UsageError as error:
+        raise settings.explained(error) from error
+
+
+def _configuration() -> str:
+    """Return the path of the configuration file; nothing if there is none."""
+    from os import environ, path, stat  # noqa: PLC0415 - loaded by Python itself
+
+    named = environ.get("FILEXFER_CONFIG")
+    if named is not None:
+        return "" if named == "/dev/null" else named
+    folder = environ.get("XDG_CONFIG_HOME", "")
+    if not path.isabs(folder):
+        folder = path.expanduser("~/.config")
+    file = f"{folder}/filexfer/config.toml"
+    try:
+        stat(file)
+    except OSError:  # a home that is not there, or cannot be entered, has none for us
+        return ""
+    return file
 
 
 def _restart_in_utf8() -> None:

@@ -10,6 +10,7 @@ import sys
 
 from filexfer import ConnectionLost, LocalError, UsageError, address
 from filexfer.cli import Terminated, options, output
+from filexfer.cli.parsing import SAFETY, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -35,6 +36,12 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("destination", metavar="DST", help="a file, a folder, or -")
     options.add_transfer(parser)
     options.add_durability(parser)
+    group(parser, SAFETY).add_argument(
+        "--expect",
+        default="",
+        metavar="DIGEST",
+        help="take one file, only if it has this digest: sha256:HEX, or of another hash",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -52,7 +59,12 @@ def run(arguments: Namespace) -> int:
         remote.path + "/" if remote.is_folder and remote.path else remote.path for remote in remotes
     ]
     report = output.report_for(arguments)
+    receipt = options.receipt_for(arguments, report)
     choices = options.options_from(arguments)
+    if arguments.dry_run or arguments.preflight:
+        from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
+
+        planning.watch(report, arguments)
     if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
         raise UsageError("only one file can go to standard output")
     if arguments.destination == "-" and sys.stdout is None:
@@ -63,7 +75,11 @@ def run(arguments: Namespace) -> int:
         else:
             with _Signals(client):
                 client.get(names, arguments.destination, choices, report)
+    if report.is_plan:
+        return planning.conclude(report, quiet=arguments.quiet)
     code = output.conclude(report, quiet=arguments.quiet)
+    if receipt:
+        receipt.write()
     output.explain(report, is_upload=False, algorithm=arguments.hash)
     return code
 

@@ -33,5 +33,5 @@ def run(arguments: Namespace) -> int:
     elif name in COMMANDS:
         output.print_data([parser_of(name).format_help().rstrip("\n")])
     else:
-        raise overview.no_command(name)
+        raise overview.no_command(name, COMMANDS)
     return 0

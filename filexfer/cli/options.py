@@ -11,13 +11,23 @@ This module must not know what the commands do.
 
 from __future__ import annotations
 
-from filexfer.cli.parsing import CONNECTION, EXISTS, MESSAGES, SAFETY, SPEED, TRUST, group
+from filexfer.cli.parsing import (
+    CONNECTION,
+    EXISTS,
+    MESSAGES,
+    PLAN,
+    RECEIPT,
+    SAFETY,
+    SPEED,
+    TRUST,
+    group,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
 
-    from filexfer import Client, Options
+    from filexfer import Client, Options, Receipt, Report
     from filexfer.address import Remote
     from filexfer.security.trust import Trust
 
@@ -83,7 +93,17 @@ def add_transfer(parser: ArgumentParser) -> None:
         exists.add_argument(
             flag, action="store_const", const=word, dest="if_exists", default="error", help=text
         )
+    _add_plan(group(parser, PLAN))
     _add_safety(group(parser, SAFETY))
+    receipt = group(parser, RECEIPT)
+    receipt.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="write each file's digest, size, time and result; -: stdout",
+    )
+    receipt.add_argument(
+        "--failed", metavar="FILE", help="write the names of what failed, for --files-from"
+    )
     _add_speed(group(parser, SPEED))
     group(parser, CONNECTION).add_argument(
         "--retries",
@@ -96,6 +116,20 @@ def add_transfer(parser: ArgumentParser) -> None:
         "--stats",
         action="store_true",
         help="tell at the end where the time went, also with --quiet",
+    )
+
+
+def _add_plan(plan: _ArgumentGroup) -> None:
+    plan.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="ask the server and list what would be done; nothing is written at either side",
+    )
+    plan.add_argument(
+        "--preflight",
+        action="store_true",
+        help="do the same before, and transfer only if nothing would fail",
     )
 
 
@@ -222,6 +256,21 @@ def trust_for(remote: Remote, arguments: Namespace) -> Trust | None:
     return trust(remote, arguments)
 
 
+def receipt_for(arguments: Namespace, report: Report) -> Receipt | None:
+    """Return what writes the receipt, if one was asked for; to be called before the transfer.
+
+    Raises:
+        UsageError: if it would be mixed with other output.
+        LocalError: if nothing can be written there.
+
+    """
+    if arguments.manifest is None and arguments.failed is None:
+        return None
+    from filexfer.cli.receipts import begun  # noqa: PLC0415 - only for who asked for it
+
+    return begun(arguments, report)
+
+
 def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
     from filexfer import Options  # noqa: PLC0415 - see the module's text
@@ -234,6 +283,9 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
+        dry_run=arguments.dry_run,
+        preflight=arguments.preflight,
+        expect=getattr(arguments, "expect", "").lower(),
     )
 
 

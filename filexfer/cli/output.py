@@ -36,8 +36,9 @@ def report_for(arguments: Namespace) -> Report:
 
 def conclude(report: Report, *, quiet: bool) -> int:
     """Name what failed, sum up, and return the exit code."""
-    if isinstance(report.on_progress, _Bar):
-        report.on_progress.close()
+    end_bar(report)
+    for remark in report.remarks if not quiet else ():
+        say(f"filexfer: {remark}")
     for warning in report.warnings if not quiet else ():
         say(f"filexfer: {warning}; passed over")
     for failure in report.failures:
@@ -47,6 +48,12 @@ def conclude(report: Report, *, quiet: bool) -> int:
     if not quiet:
         say(summary(report))
     return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
+
+
+def end_bar(report: Report) -> None:
+    """Take the bar away, if there is one."""
+    if isinstance(report.on_progress, _Bar):
+        report.on_progress.close()
 
 
 def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:

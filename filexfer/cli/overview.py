@@ -5,18 +5,20 @@ This module must not know what a command takes.
 
 from __future__ import annotations
 
+from filexfer.cli import suggest
+from filexfer.cli.parsing import without_secrets
 from filexfer.errors import UsageError
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 GROUPS = {
     "transfer": ("put", "get"),
-    "look and tidy": ("ls", "stat", "cat", "mkdir", "mv", "rm"),
+    "look and tidy": ("ls", "stat", "cat", "diff", "verify", "mkdir", "mv", "rm"),
     "serve": ("serve", "token", "service"),
-    "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "help"),
+    "set up and find out": ("login", "logout", "remotes", "doctor", "demo", "completion", "help"),
 }
 
 _HEAD = """\
@@ -35,12 +37,14 @@ examples:
 _TAIL = """
 A remote place is fx://HOST[:PORT]/PATH or HOST:PATH, or NAME:PATH, where
 'filexfer login NAME' has stored the server. -V or --version prints the version.
+Options may also stand in the environment, as FILEXFER_PUT_JOBS=4, or in
+~/.config/filexfer/config.toml, as jobs = 4 under [put].
 
 exit codes:
   0 all well (skipped files included)   5 integrity: bytes or names are wrong
   1 a fault in filexfer                 6 network or time-out
   2 usage                               7 the server refused the whole command
-  3 one or more files failed            8 the local disk
+  3 one or more files failed or differ  8 the local disk
   4 trust: encryption or rights         130 interrupted, 143 terminated
 """
 
@@ -58,12 +62,13 @@ def text(commands: Mapping[str, str]) -> str:
     return "\n".join([_HEAD.rstrip("\n"), *lines, _TAIL])
 
 
-def no_command(word: str) -> UsageError:
+def no_command(word: str, commands: Collection[str]) -> UsageError:
     """Return what is wrong with a first word that is no command."""
+    hint = "'filexfer --help' lists all commands"
     if not word:
-        return UsageError("a COMMAND is missing; 'filexfer --help' lists all")
+        return UsageError(f"a COMMAND is missing; {hint}")
     if word.startswith("-"):
-        return UsageError(
-            f"no option '{shown(word)}' before the COMMAND; 'filexfer --help' lists all commands"
-        )
-    return UsageError(f"no command '{shown(word)}'; 'filexfer --help' lists all")
+        return UsageError(f"no option '{shown(word)}' before the COMMAND; {hint}")
+    meant = suggest.command(word, commands)
+    wrong = f"no command '{shown(without_secrets(word))}'{suggest.instead(meant)}"
+    return UsageError(f"{wrong} {hint}" if meant else f"{wrong}; {hint}")

@@ -5,25 +5,38 @@ This module must not know any command.
 
 from __future__ import annotations
 
-import argparse
+import sys
+from types import ModuleType
+
+# argparse asks gettext for its words, for which nobody has translations. Loading that and looking
+# for them takes 0.9 ms, a fortieth of a short command, so argparse is given something simpler.
+_is_loaded = "gettext" in sys.modules
+if not _is_loaded:
+    _plain = ModuleType("gettext")
+    _plain.__dict__.update(gettext=str, ngettext=lambda one, more, n: one if n == 1 else more)
+    sys.modules["gettext"] = _plain
+import argparse  # noqa: E402 - see above
+
+if not _is_loaded:
+    del sys.modules["gettext"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
-
-# argparse asks gettext for its words, which loads locale and looks for files that nobody has.
-argparse._ = str  # type: ignore[attr-defined] # its own name for gettext
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
 
 # The groups of options, in the order of every help; others follow. 'what' has the arguments too.
 WHAT = "what"
 EXISTS = "if a file exists (identical ones are always skipped)"
+PLAN = "before"
 SAFETY = "safety"
 CONNECTION = "connection"
 TRUST = "trust (a NAME of 'filexfer login' needs none of it)"
+RECEIPT = "receipt"
 SPEED = "speed"
 MESSAGES = "messages"
 _FIRST = (WHAT, "options")
-_LAST = (EXISTS, SAFETY, SPEED, CONNECTION, TRUST, MESSAGES)
+_LAST = (EXISTS, PLAN, SAFETY, RECEIPT, SPEED, CONNECTION, TRUST, MESSAGES)
 
 _MESSAGE_MAX = 1000  # characters about words that make no sense
 
@@ -48,6 +61,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._positionals.title = WHAT
+        self._noted: set[argparse.Action] | None = None  # options, while they are only looked for
 
     def format_usage(self) -> str:
         """Return how to call the command, in a line."""
@@ -76,17 +90,129 @@ class Parser(argparse.ArgumentParser):
         """End with the message, shown escaped: what it does not understand may be a file's name."""
         from filexfer.names import shown  # noqa: PLC0415 - only then
 
-        help_ = f"{self.prog} --help"
-        self.exit(
-            2,
-            f"{self.format_usage()}{self.prog}: error: {shown(message, _MESSAGE_MAX)}; "
-            f"see '{help_}'\n",
-        )
+        text = shown(without_secrets(message), _MESSAGE_MAX)
+        hint = f"see '{self.prog} --help'"
+        text += f" {hint}" if text.endswith("?") else f"; {hint}"
+        self.exit(2, f"{self.format_usage()}{self.prog}: error: {text}\n")
+
+    def parse_args(  # type: ignore[override] # one form of those that argparse knows
+        self, args: Sequence[str], namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Return what the words say; end if they make no sense."""
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            self.error(self._not_known(left))
+        return found
+
+    def options(self) -> list[argparse.Action]:
+        """Return the options, without that for help."""
+        return [each for each in self._get_optional_actions() if each.dest != "help"]
+
+    def arguments(self) -> list[argparse.Action]:
+        """Return the arguments, which have no dashes."""
+        return self._get_positional_actions()
+
+    def names(self, option: argparse.Action) -> list[str]:
+        """Return what an option is called, without dashes; one letter is no name."""
+        names = [each[2:] for each in option.option_strings if each.startswith("--")]
+        if isinstance(option, argparse.BooleanOptionalAction):
+            names = [each for each in names if not each.startswith("no-")]
+        return names
+
+    def is_shown(self, option: argparse.Action) -> bool:
+        """Tell whether the help has the option."""
+        return option.help != argparse.SUPPRESS
+
+    def choices(self) -> list[str]:
+        """Return what the first argument may be, if that is a choice, as of ``token add``."""
+        first = self.arguments()[:1]
+        return [str(each) for each in first[0].choices or ()] if first else []
+
+    def given(self, words: Sequence[str]) -> tuple[set[argparse.Action], str]:
+        """Return the options that the words give, and which of ``choices`` they take.
+
+        What is missing may still be set elsewhere, and values are not looked at, which may mean to
+        read them from standard input. The process ends if the words make no sense otherwise.
+        """
+        needed = [each for each in self._demands() if each.required]
+        for each in needed:
+            each.required = False
+        given: set[argparse.Action] = set()
+        self._noted = given
+        try:
+            found = self.parse_args(words)
+        finally:
+            self._noted = None
+        for each in needed:
+            each.required = True
+        choice = getattr(found, self.arguments()[0].dest) if self.choices() else ""
+        return given, str(choice)
+
+    def satisfy(self, option: argparse.Action) -> None:
+        """Take the option as given."""
+        for each in self._demands():
+            if each is option or option in getattr(each, "_group_actions", ()):
+                each.required = False
+
+    def _demands(self) -> list[argparse.Action | argparse._MutuallyExclusiveGroup]:
+        return [*self.options(), *self._mutually_exclusive_groups]
+
+    def partners(self, option: argparse.Action) -> set[argparse.Action]:
+        """Return the options that may not be given together with this one."""
+        groups = [each._group_actions for each in self._mutually_exclusive_groups]  # noqa: SLF001 - no public name has it
+        return {other for group in groups if option in group for other in group} - {option}
+
+    def values(self, option: argparse.Action, texts: list[str]) -> Any:
+        """Return what the texts mean to the option.
+
+        Raises:
+            argparse.ArgumentError: if it does not take them.
+
+        """
+        if option.nargs == "?" and not texts:
+            return option.const
+        values = [self._get_value(option, text) for text in texts]
+        for value in values:
+            self._check_value(option, value)
+        return values[0] if option.nargs in (None, "?") else values
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if self._noted is None or not action.option_strings or action.dest == "help":
+            return super()._get_values(action, arg_strings)
+        self._noted.add(action)
+        return argparse.SUPPRESS  # which means that nothing is to be done
+
+    def _not_known(self, words: list[str]) -> str:
+        """Return what is wrong with words that are too many."""
+        option = next((word for word in words if word[:1] == "-" and word.strip("-")), None)
+        if option is None:
+            return f"unrecognized arguments: {' '.join(words)}"
+        from filexfer.cli import suggest  # noqa: PLC0415 - only then
+
+        option = option.partition("=")[0]
+        known = [
+            name for each in self.options() if self.is_shown(each) for name in each.option_strings
+        ]
+        if option[1] != "-":
+            option = option[:2]
+        if meant := suggest.option(option, known):
+            return f"no option '{option}'{suggest.instead(meant)}"
+        reason = suggest.note(option)
+        return f"no option '{option}'{reason and ': '}{reason}"
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            from filexfer.cli import suggest  # noqa: PLC0415 - only then
+
+            meant = suggest.similar(str(value), list(map(str, action.choices or ())))
+            error.message += suggest.instead(meant)
+            raise
 
     def _add_usage(self, formatter: argparse.HelpFormatter) -> None:
-        arguments = self._get_positional_actions()
-        words = [formatter._format_args(each, each.dest) for each in arguments]  # noqa: SLF001 - no public name has it
-        optional = ["[OPTIONS]"] if len(self._get_optional_actions()) > 1 else []
+        words = [formatter._format_args(each, each.dest) for each in self.arguments()]  # noqa: SLF001 - no public name has it
+        optional = ["[OPTIONS]"] if self.options() else []
         usage = " ".join(["%(prog)s", *optional, *words])
         formatter.add_usage(usage, [], [])
 
@@ -107,6 +233,15 @@ def group(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGrou
         if each.title == title:
             return each
     return parser.add_argument_group(title)
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with the token of each connect string in it left out."""
+    if "@" not in text:
+        return text
+    import re  # noqa: PLC0415 - only for what has gone wrong
+
+    return re.sub(r"(?i)(fx://)[^@/\s]+@", r"\1...@", text)
 
 
 def _place(group: argparse._ArgumentGroup) -> int:

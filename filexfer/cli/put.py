@@ -46,13 +46,22 @@ def run(arguments: Namespace) -> int:
     if "-" in arguments.sources and sys.stdin is None:
         raise LocalError("standard input is closed")
     report = output.report_for(arguments)
+    receipt = options.receipt_for(arguments, report)
     choices = options.options_from(arguments)
+    if arguments.dry_run or arguments.preflight:
+        from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
+
+        planning.watch(report, arguments)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
     with options.client_for(remote, arguments) as client:
         if arguments.sources == ["-"]:
             client.put_stream(0, destination, choices, report)
         else:
             client.put(arguments.sources, destination, choices, report)
+    if report.is_plan:
+        return planning.conclude(report, quiet=arguments.quiet)
     code = output.conclude(report, quiet=arguments.quiet)
+    if receipt:
+        receipt.write()
     output.explain(report, is_upload=True, algorithm=arguments.hash)
     return code

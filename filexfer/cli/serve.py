@@ -212,6 +212,7 @@ def _server(
         limits=bounds,
     )
     private = [arguments.cert, arguments.key, arguments.access_log]
+    private.append(os.environ.get("FILEXFER_CONFIG") or None)  # it can switch encryption off
     check_root(server.folder, [path for path in private if path is not None])
     return server
 

@@ -29,7 +29,8 @@ def trust(remote: Remote, arguments: Namespace) -> Trust:
         UsageError: if the options contradict each other.
 
     """
-    if isinstance(remote, SecretRemote) and remote.token and not remote.name:
+    is_quiet = getattr(arguments, "quiet", False)
+    if isinstance(remote, SecretRemote) and remote.token and not (remote.name or is_quiet):
         output.say(
             "WARNING: others on this machine can see the connect string among the running "
             "commands, and it stays in the shell's history; better: filexfer login NAME"
@@ -37,7 +38,8 @@ def trust(remote: Remote, arguments: Namespace) -> Trust:
     token = token_in(arguments.token_file) if arguments.token_file is not None else ""
     made = _known_by(remote, arguments, token)
     made.general_token = _token_of_environment() if not token else ""
-    made.tell = _warn
+    if not is_quiet:
+        made.tell = _warn
     if _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
         made.ask = _ask
     return made

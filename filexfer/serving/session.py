@@ -6,9 +6,7 @@ This module must not know how connections are accepted, or in which thread or pr
 from __future__ import annotations
 
 import logging
-from time import time_ns
 
-from filexfer import __version__
 from filexfer.entry import FOLDER
 from filexfer.errors import (
     Code,
@@ -26,8 +24,8 @@ from filexfer.measure import probe
 from filexfer.names import shown
 from filexfer.report import Report
 from filexfer.security import granted
-from filexfer.security.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
-from filexfer.serving import logged, plain
+from filexfer.security.access import CREATE, DELETE, LIST, OVERWRITE, READ
+from filexfer.serving import greeting, logged, plain
 from filexfer.serving.limits import LISTING_PAGE
 from filexfer.serving.transfers import Record
 from filexfer.shared.ranges import Ranges
@@ -143,13 +141,18 @@ class Session:
                 self._carry_out(message, right, carry_out)
             if state in (State.TAKING, State.GIVING):  # the exchange was run to its end
                 state = State.IDLE
-            connection.flush()
+        connection.flush()
 
     def _next(self, state: State) -> Message | None:
         """Return the next request; None if the client has gone between two."""
         connection = self._connection
-        connection.flush()
-        while (message := connection.message(state)) is None:
+        if connection.is_full:
+            connection.flush()
+        message = connection.message(state)
+        if message is None:  # else the answers to what came together go out together
+            connection.flush()
+            message = connection.message(state)
+        while message is None:
             if self.is_ending:
                 return None
             try:
@@ -163,6 +166,7 @@ class Session:
                 if connection.has_input:
                     raise
                 return None
+            message = connection.message(state)
         if self.is_ending:
             raise RefusedError(Code.SHUTTING_DOWN, "the server is shutting down")
         return message
@@ -206,16 +210,7 @@ class Session:
                 Code.UNSUPPORTED,
             )
         self._admit(message.token)
-        self._connection.send(
-            protocol.Welcome(
-                version=protocol.VERSION,
-                program=f"filexfer {__version__}",
-                rights=[right for right in RIGHTS if right in self._grant.rights],
-                time=time_ns(),
-                free=granted.room(self._grant),
-                max_file_size=granted.largest(self._grant),
-            )
-        )
+        self._connection.send(greeting.welcome(self._grant))
 
     def _carry_out(
         self, message: Message, right: str, carry_out: Callable[[Message], None]
@@ -307,6 +302,11 @@ class Session:
     def _put(self, message: protocol.Put) -> None:
         if message.if_exists not in IF_EXISTS:
             raise ProtocolError(f"if_exists is none of {', '.join(IF_EXISTS)}")
+        if message.plan:
+            from filexfer.serving import planned  # noqa: PLC0415 - seldom asked for
+
+            planned.put(self._connection, self._grant, message)
+            return
         report = Report()
         with granted.staging(
             self._grant, message.if_exists, self._durability, checksum=message.checksum
@@ -329,11 +329,19 @@ class Session:
         if not message.share < message.shares:
             raise ProtocolError("share must be below shares")
         report = Report()
-        sender = logged.sender(self._connection, report, message.hash, self._grant.name)
-        sender.only_name(message.by_range)
+        sender: Sender
+        if message.plan:
+            from filexfer.serving import planned  # noqa: PLC0415 - seldom asked for
+
+            sender = planned.sender(self._connection, message, report)
+        else:
+            sender = logged.sender(self._connection, report, message.hash, self._grant.name)
+            sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sources = self._without_folders(sources, sender)
         sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
+        if message.plan:
+            return
         logger.info(
             "%s got %d files, %d bytes, %d skipped, %d failed",
             self._connection.peer,

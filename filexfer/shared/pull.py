@@ -14,6 +14,7 @@ from filexfer.shared import crew, pieces
 from filexfer.shared.crew import TRIES, Board, Deal, collect
 from filexfer.shared.parallel import at_once
 from filexfer.storage.assembly import Assembly, Filler
+from filexfer.storage.expected import check as check_expected
 from filexfer.storage.policy import Choice, Policy
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staging import Staging
@@ -268,6 +269,8 @@ class _Leader:
             if digest != self._line.digests[number]:
                 text = "the file that came does not match its hash"
                 raise FileError(Code.HASH_MISMATCH, name, text)
+            if self._options.expect:
+                check_expected(digest, self._options.expect, name)
             item = assembly.finish(digest)
         except FileError as error:
             assembly.discard()
@@ -285,12 +288,13 @@ class _Leader:
         if result.error:
             report.fail(result.error, entry.size)
         elif result.choice is Choice.IDENTICAL:
-            report.skip(entry.name, entry, protocol.IDENTICAL)
+            report.skip(entry.name, entry, protocol.IDENTICAL, result.name)
         elif result.choice is Choice.SKIP:
             report.skip(entry.name, entry, protocol.SKIPPED)
         else:
             is_kept = result.choice is Choice.KEEP_BOTH
-            report.arrived(entry.name, entry, protocol.KEPT if is_kept else protocol.STORED)
+            word = protocol.KEPT if is_kept else protocol.STORED
+            report.arrived(entry.name, entry, word, result.name)
 
     def _tick(self) -> None:
         try:

@@ -268,7 +268,7 @@ class _Leader:
             entry = entry_of_file(name, size, mtime, mode, digest)
             self._board.settle(number, size)
             if answer.result in (protocol.IDENTICAL, protocol.SKIPPED):
-                report.skip(name, entry, answer.result)
+                report.skip(name, entry, answer.result, answer.name)
             else:
                 report.confirm(entry)
                 kept = answer.name if answer.result == protocol.KEPT else name

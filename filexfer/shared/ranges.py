@@ -18,7 +18,6 @@ from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import Result
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import IF_EXISTS
-from filexfer.wire.ranged import RANGE_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ class Ranges:
         names_checked(message.name)
         made = hashing.new(message.hash)
         file = self._opened(message)
-        view = memoryview(bytearray(min(2 << 20, RANGE_MAX)))
+        view = memoryview(bytearray(max(1, min(2 << 20, message.total))))
         for offset in range(0, message.total, len(view)):
             piece = view[: min(len(view), message.total - offset)]
             file.read_at(piece, offset)

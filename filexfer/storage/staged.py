@@ -60,7 +60,7 @@ class Result:
     Attributes:
         choice: TAKE or REPLACE (it is published), IDENTICAL, SKIP, KEEP_BOTH or REFUSE.
         error: Why it was refused or failed.
-        name: With KEEP_BOTH, the name it got.
+        name: With KEEP_BOTH, the name it got; the same where it has that name already.
 
     """
 
@@ -250,7 +250,7 @@ class Staged:
         except FileExistsError:
             algorithm = self.entry.extra.partition(":")[0]
             if self._staging.digest(name, algorithm) == self.entry.extra:
-                return Result(Choice.IDENTICAL)
+                return Result(Choice.IDENTICAL, None, name)
             return self._failure(Code.EXISTS, f"{names.shown(part)} exists and differs")
         return Result(Choice.KEEP_BOTH, None, name)
 
@@ -354,10 +354,9 @@ def other_spelling(fd: int, part: str) -> str:
     name = system.name_of(fd) if fd >= 0 else ""
     if not name or name == part:
         return ""
-    from unicodedata import normalize  # noqa: PLC0415 - seldom needed
+    from filexfer.storage.spelling import folded  # noqa: PLC0415 - seldom needed
 
-    one, other = (normalize("NFC", normalize("NFD", each).casefold()) for each in (name, part))
-    return name if one == other else ""
+    return name if folded(name) == folded(part) else ""
 
 
 _PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)

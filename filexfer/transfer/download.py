@@ -97,7 +97,7 @@ class Download:
             shared: Takes the folders that other connections fill too, to be finished last.
 
         """
-        for names in _in_frames(self._targets):
+        for names in in_frames(self._targets):
             connection.send(
                 protocol.Get(
                     names=names,
@@ -125,7 +125,8 @@ class Download:
         place, options = Placement(self._targets), self._options
         if not report.stats:
             with Staging(self.folder, self._policy, options.durability) as staging:
-                yield Receiver(connection, staging, report, place, options.algorithm)
+                target = _expecting(staging, options)
+                yield Receiver(connection, target, report, place, options.algorithm)
             return
         from filexfer.measure import timed  # noqa: PLC0415 - only for who asked for it
 
@@ -133,7 +134,17 @@ class Download:
             timed.exchange(connection, report.stats) as tools,
             tools.staging(self.folder, self._policy, options.durability) as staging,
         ):
-            yield _measured(tools, connection, staging, report, place, options.algorithm)
+            target = _expecting(staging, options)
+            yield _measured(tools, connection, target, report, place, options.algorithm)
+
+
+def _expecting(target: Target, options: Options) -> Target:
+    """Return a target that takes only what is expected, if anything is."""
+    if not options.expect:
+        return target
+    from filexfer.storage.expected import Expecting  # noqa: PLC0415 - seldom needed
+
+    return Expecting(target, options.expect)
 
 
 def _measured(
@@ -155,7 +166,7 @@ def _measured(
     )
 
 
-def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:
+def in_frames(names: Iterable[str]) -> Iterator[list[str]]:
     """Yield the names in pieces that fit into a frame each."""
     piece: list[str] = []
     size = 0
@@ -170,9 +181,10 @@ def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:
 
 
 def get_stream(
-    connection: Connection, name: str, target: StreamTarget, options: Options, report: Report
+    connection: Connection, name: str, stream: StreamTarget, options: Options, report: Report
 ) -> None:
     """Receive the one file *name* into a stream."""
+    target = _expecting(stream, options)
     connection.send(protocol.Get(names=[name], hash=options.algorithm, fresh=True))
     place = Placement({name: name})
     if not report.stats:

@@ -14,12 +14,12 @@ This module must not know disks or networks.
 from __future__ import annotations
 
 from filexfer.entry import FOLDER
-from filexfer.errors import IntegrityError
+from filexfer.errors import FileError, IntegrityError
 from filexfer.names import join, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from filexfer.entry import Entry
 
@@ -49,10 +49,13 @@ class Upload:
 
     Attributes:
         questions: Names on the server whose state settles the mapping and what is new.
+        is_one_folder: Whether there is one source, a folder.
 
     """
 
     def __init__(self, paths: Sequence[str], are_folders: Sequence[bool], destination: str) -> None:
+        self._paths = paths
+        self.is_one_folder = len(paths) == 1 and are_folders[0]
         self._target = destination.strip("/")
         self._into = (
             needs_folder(paths, destination)
@@ -76,6 +79,17 @@ class Upload:
         return self._names
 
     @property
+    def origins(self) -> list[tuple[str, str]]:
+        """The name of each source on the server, and its local path as it was written."""
+        return list(zip(self._names, self._paths, strict=True))
+
+    @property
+    def folder(self) -> str:
+        """The folder on the server that all of it lies in."""
+        is_file = not self._into and self._names == [self._target]
+        return self._target.rpartition("/")[0] if is_file else self._target
+
+    @property
     def landed(self) -> tuple[str, bool]:
         """Where it all landed, and whether that is a folder."""
         return self._names[0] if len(self._names) == 1 else self._target, self._is_folder
@@ -96,6 +110,7 @@ class Download:
         entries: What these are on the server.
         missing: The names that are not there.
         landed: Where it lands, for people.
+        is_one_folder: Whether one name is wanted, a folder's.
 
     """
 
@@ -112,11 +127,18 @@ class Download:
         }
         self.entries = [entry for name in self.targets if (entry := found[name])]
         self.missing = [name for name in plain if not found[name]]
+        self.is_one_folder = len(names) == 1 and folders
         landed = local
         if into and len(names) == 1:
             landed += ("" if not local or local.endswith("/") else "/") + last_part(names[0])
         is_open = (len(names) > 1 or folders) and not landed.endswith("/")
         self.landed = landed + "/" if is_open and landed else landed
+
+    @property
+    def origins(self) -> list[tuple[str, str]]:
+        """The local name of each source, and its name on the server; both of what is missing."""
+        found = [(local, name) for name, local in self.targets.items()]
+        return found + [(name, name) for name in self.missing]
 
 
 class Placement:
@@ -161,3 +183,12 @@ class Placement:
                 raise IntegrityError(f"the server sent {shown(wire_name)}, which was not asked for")
             folder, _, part = folder.rpartition("/")
             rest.append(part)
+
+
+def not_sent(place: Callable[[str], str], code: str, wire_name: str, text: str) -> FileError:
+    """Return the failure of what the other side could not send, by its local name."""
+    try:
+        name = place(wire_name) if wire_name else ""
+    except IntegrityError:  # it was not asked for, and nothing comes of it
+        name = wire_name
+    return FileError(code, name, shown(text))

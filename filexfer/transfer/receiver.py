@@ -14,13 +14,13 @@ from time import time_ns
 from filexfer import hashing
 from filexfer.entry import FILE, FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, CutShort, FileError, ProtocolError
-from filexfer.names import shown
 from filexfer.report import FLUSHING, RECEIVING
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result
 from filexfer.transfer.answers import Answers
 from filexfer.transfer.body import LargeBody, mismatch
+from filexfer.transfer.landing import not_sent
 from filexfer.transfer.partial import Partial
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import PLAIN_MAX, State
@@ -317,7 +317,7 @@ class Receiver:
 
     def _take_unsent(self, message: Unsent) -> None:
         self._item += 1
-        self._report.refuse(FileError(message.code, message.name, shown(message.text)))
+        self._report.refuse(not_sent(self._place, message.code, message.name, message.text))
 
     def _take_later(self, message: ranged.Later) -> None:
         self._item += 1
@@ -354,9 +354,9 @@ class Receiver:
             return
         elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
             self._report.retract(entry)
-            self._report.skip(entry.name, entry, _RESULTS[result.choice])
+            self._report.skip(entry.name, entry, _RESULTS[result.choice], result.name)
         else:
-            self._report.arrived(entry.name, entry, _RESULTS[result.choice])
+            self._report.arrived(entry.name, entry, _RESULTS[result.choice], result.name)
         if result.choice not in (Choice.TAKE, Choice.REPLACE):
             self._reply(item.number, result)
 

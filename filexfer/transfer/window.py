@@ -145,7 +145,7 @@ class Window:
         elif message.result == protocol.KEPT:
             self._report.arrived(message.name, entry, protocol.KEPT)
         elif message.result in (protocol.IDENTICAL, protocol.SKIPPED):
-            self._report.skip(offer.wire_name, entry, message.result)
+            self._report.skip(offer.wire_name, entry, message.result, message.name)
         else:
             raise ProtocolError(f"an outcome has the unknown result {shown(message.result)}")
 

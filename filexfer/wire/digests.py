@@ -1,0 +1,127 @@
+"""What the files of a server are and what their digests are, many of them asked for at once.
+
+This module must not know why anybody asks, or how connections are made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from filexfer.entry import FILE
+from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.wire import protocol, ranged, requests
+from filexfer.wire.protocol import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from filexfer.entry import Entry
+    from filexfer.wire.connection import Connection
+    from filexfer.wire.schema import Message
+
+UNDER_WAY = 200  # questions without an answer; their frames and answers have some 200 KB at most
+
+
+class Question:
+    """A file that something is to be found out about.
+
+    Args:
+        name: On the server.
+        algorithm: Of the digest that is wanted; empty for none.
+        size: Bytes; of a file with another size no digest is wanted.
+
+    Attributes:
+        entry: What it is; None where there is nothing.
+        digest: ``algorithm:hex``, where one was wanted.
+        error: Why that could not be found out.
+
+    """
+
+    __slots__ = ("algorithm", "digest", "entry", "error", "name", "size")
+
+    def __init__(self, name: str, algorithm: str, size: int | None = None) -> None:
+        self.name = name
+        self.algorithm = algorithm
+        self.size = size
+        self.entry: Entry | None = None
+        self.digest = ""
+        self.error: FileError | None = None
+
+    @property
+    def wants_digest(self) -> bool:
+        """Whether its size and type leave the question of its digest."""
+        entry = self.entry
+        if not entry or entry.type != FILE or not self.algorithm:
+            return False
+        return self.size in (None, entry.size)
+
+
+def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Question]:
+    """Yield the questions as they are answered: size and type first, and the digest if need be.
+
+    Args:
+        connection: To the server.
+        questions: In any number; few are taken at a time.
+
+    Raises:
+        NetworkError: if the connection fails.
+
+    """
+    source = iter(questions)
+    asked: deque[tuple[Question, bool]] = deque()  # and whether for its digest
+    is_more = True
+    while True:
+        while is_more and len(asked) < UNDER_WAY:
+            question = next(source, None)
+            if question is None:
+                is_more = False
+                break
+            connection.send(protocol.Stat(name=question.name))
+            asked.append((question, False))
+        if not asked:
+            return
+        question, is_digest = asked.popleft()
+        _take(question, _next(connection), is_digest=is_digest)
+        if is_digest or question.error or not question.wants_digest:
+            yield question
+        else:
+            _ask_digest(connection, question)
+            asked.append((question, True))
+
+
+def _ask_digest(connection: Connection, question: Question) -> None:
+    assert question.entry  # noqa: S101 - it wants a digest
+    connection.send(
+        ranged.DigestOf(
+            name=question.name,
+            total=question.entry.size,
+            mtime=question.entry.mtime,
+            hash=question.algorithm,
+        )
+    )
+
+
+def _take(question: Question, message: Message, *, is_digest: bool) -> None:
+    if isinstance(message, protocol.Error):
+        error = requests.failure(message, question.name)
+        if is_digest or error.code not in (Code.NOT_FOUND, Code.NOT_A_FOLDER):
+            question.error = error
+    elif is_digest and isinstance(message, ranged.Hashed):
+        if not message.hash.startswith(question.algorithm + ":"):
+            raise ProtocolError("a digest is of another algorithm than asked for")
+        question.digest = message.hash
+    elif not is_digest and isinstance(message, protocol.Entries):
+        question.entry = message.entries[0] if message.entries else None
+    else:
+        raise ProtocolError(f"the answer is a {message.kind}", Code.OUT_OF_ORDER)
+
+
+def _next(connection: Connection) -> Message:
+    """Return the next answer; what is queued goes out only when none is there."""
+    while True:
+        message = connection.message(State.ANSWERING)
+        if message is None:
+            connection.fill(inside=connection.has_input)
+        elif type(message) is not protocol.Alive:
+            return message
