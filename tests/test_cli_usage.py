@@ -50,7 +50,7 @@ WRONG_WORDS = [
     (f"put --no-clobber file {NOBODY}", "did you mean '--skip-existing'?"),
     (f"put -x file {NOBODY}", "no option '-x'; see"),
     (f"put -avz file {NOBODY}", "no option '-a': folders, links, permissions and times are always"),
-    (f"ls -r {NOBODY}", "no option '-r'; did you mean '--recursive'?"),
+    (f"rm -R {NOBODY}", "no option '-R'; did you mean '--recursive'?"),
     (f"mkdir -p {NOBODY}a/b", "no option '-p': missing parents are always made"),
     ("token ad ann", "did you mean 'add'?"),
     (f"put --hash sha265 file {NOBODY}", "did you mean 'sha256'?"),
