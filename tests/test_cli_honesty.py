@@ -87,8 +87,11 @@ def test_no_home(tmp_path: Path, home: str | None) -> None:
             ("put", tmp_path / "a", service.address),
             ("get", service.address + "a", tmp_path / "back"),
             ("ls", service.address),
+            ("stat", service.address + "a"),
+            ("cat", service.address + "a"),
             ("mkdir", service.address + "d"),
-            ("rm", service.address + "d"),
+            ("mv", service.address + "d", service.address + "e"),
+            ("rm", service.address + "e"),
             ("doctor", service.address),
         ]
         for each in commands:

@@ -143,11 +143,12 @@ def test_columns(names: list[str], most: int, expected: list[str]) -> None:
 
 def test_columns_of_very_many() -> None:
     """Of very many names the columns are equally wide, which takes no time to find out."""
-    names = [f"{number:0{number % 5 + 5}}" for number in range(100_000)]
+    names = [f"{number:0{5 if number < 50_000 else 8}}" for number in range(100_000)]
     lines = list(listing.columns(entries(*names), most=100))
     assert " ".join(lines).split() != names
     assert sorted(" ".join(lines).split()) == sorted(names)
     assert max(map(len, lines)) <= 100
+    assert {lines[0].index(each) % 10 for each in lines[0].split()} == {0}
 
 
 @pytest.mark.parametrize(

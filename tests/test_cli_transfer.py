@@ -670,6 +670,9 @@ def test_another_machine_is_not_trusted(tmp_path: Path) -> None:
             ("ls", service.address),
             ("rm", service.address + "file"),
             ("mkdir", service.address + "folder"),
+            ("stat", service.address + "file"),
+            ("cat", service.address + "file"),
+            ("mv", service.address + "file", service.address + "other"),
         ):
             refused = fx(*command)
             assert refused.returncode == 4

@@ -201,6 +201,7 @@ def test_time_that_passes_on_the_way(doctor: Any) -> None:
     now = time.time_ns()
     there = now + 100 * 10**9
     assert health._of_clock(there, now, now + 200 * 10**9).code == 0
+    assert health._of_clock(there + 100 * 10**9, now, now + 200 * 10**9).code == 0
     assert health._of_clock(there + 170 * 10**9, now, now + 200 * 10**9).code == 8
 
 

@@ -116,6 +116,8 @@ def others(peer: Raw) -> list[Any]:
         for kind in ("mkdir", "stat", "list", "remove"):
             peer.frame({"kind": kind, "name": name, "recursive": True})
             answers.append((kind, peer.reply()))
+        peer.frame({"kind": "move", "name": name, "to": "moved"})
+        answers.append(("move", peer.reply()))
         for size in (len(MINE), len(THEIRS)):
             made = {"name": name, "size": size, "mtime": TIME}
             for how in ("error", "overwrite", "skip", "update", "keep-both"):

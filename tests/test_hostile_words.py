@@ -108,6 +108,7 @@ ANSWERS: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "get": download,
     "mkdir": denied,
     "remove": denied,
+    "move": denied,
     "ask": lambda request: framed(
         {
             "kind": "answer",
@@ -155,6 +156,7 @@ COMMANDS: dict[str, list[str]] = {
     "ls -R": ["ls", "-R", "@"],
     "mkdir": ["mkdir", "@a"],
     "rm": ["rm", "-r", "@a"],
+    "mv": ["mv", "@a", "@b"],
     "get": ["get", "@a", "into/"],
     "get -v": ["get", "-v", "@a", "into/"],
     "put": ["put", "-v", "mine", "@"],

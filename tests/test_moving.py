@@ -239,6 +239,21 @@ def test_rights_of_the_two_places(serve: Serve) -> None:
     assert "delete" in refused(served, "b", "c").text
 
 
+@pytest.mark.case("B13")
+def test_a_drop_box_tells_nothing(house: House) -> None:  # noqa: F811 - the fixture
+    """Also with the right to delete, nothing moves, and every answer is the same."""
+    house.folder.mkdir()
+    (house.folder / "there").write_text("there")
+    peer = house.enter(house.token(rights=["create", "delete", "overwrite"]))
+    answers = []
+    for name, to in (("there", "x"), ("nothing", "x"), ("nothing", "there"), ("../x", "..")):
+        peer.frame({"kind": "move", "name": name, "to": to, "overwrite": True})
+        answers.append(peer.reply())
+    assert (answers[0] or {})["code"] == "denied"
+    assert all(answer == answers[0] for answer in answers)
+    assert os.listdir(house.folder) == ["there"]
+
+
 def test_it_is_logged(there: Served, found: Found) -> None:  # noqa: F811 - the fixture
     """The log has both names of what was moved, and nothing of what was refused."""
     client = there.client()
@@ -354,6 +369,27 @@ def test_a_flush_that_fails(step: int, quick: Path, nursery: Nursery) -> None:
         assert (target / "a").exists() is (step == 1)
         with pytest.raises(RefusedError, match="until the server is started anew"):
             put.client.move("a" if step == 1 else "to/a", "b")
+
+
+@tracing
+@pytest.mark.case("F6")
+@pytest.mark.parametrize(
+    ("call", "name"), [("readlinkat", "link"), ("getdents64", "e"), ("renameat2", "e")]
+)
+def test_a_disk_that_fails(call: str, name: str, quick: Path, nursery: Nursery) -> None:
+    """Whatever the disk refuses on the way is a failure of this move, and of nothing else."""
+    target = quick / "served"
+    (target / "d" / "e").mkdir(parents=True)
+    (target / "d" / "link").symlink_to("e")
+    with Put(quick, target, nursery, durability="none", allow=ALL) as put:
+        with (
+            traced(put.server.pid, f"{call}:error=EIO:when=1+"),
+            pytest.raises(FileError) as caught,
+        ):
+            put.client.move(f"d/{name}", name)
+        assert caught.value.code == Code.IO_ERROR
+        assert os.path.lexists(target / "d" / name)
+        assert put.client.move(f"d/{name}", name) == name
 
 
 @tracing

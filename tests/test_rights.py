@@ -304,6 +304,7 @@ def test_a_denial_tells_nothing(house: Callable[..., House], rights: frozenset[s
         ("stat", {}),
         ("list", {}),
         ("remove", {"recursive": True}),
+        ("move", {"to": "moved"}),
         ("get", {}),
         ("slice", {"offset": 0, "size": 1, "total": len(DATA), "mtime": TIME}),
         ("digest", {"total": len(DATA), "mtime": TIME}),

@@ -6,9 +6,7 @@ This module must not know how connections are accepted, or in which thread or pr
 from __future__ import annotations
 
 import logging
-from time import time_ns
 
-from filexfer import __version__
 from filexfer.entry import FOLDER
 from filexfer.errors import (
     Code,
@@ -26,8 +24,8 @@ from filexfer.measure import probe
 from filexfer.names import shown
 from filexfer.report import Report
 from filexfer.security import granted
-from filexfer.security.access import CREATE, DELETE, LIST, OVERWRITE, READ, RIGHTS
-from filexfer.serving import logged, plain
+from filexfer.security.access import CREATE, DELETE, LIST, OVERWRITE, READ
+from filexfer.serving import greeting, logged, plain
 from filexfer.serving.limits import LISTING_PAGE
 from filexfer.serving.transfers import Record
 from filexfer.shared.ranges import Ranges
@@ -212,16 +210,7 @@ class Session:
                 Code.UNSUPPORTED,
             )
         self._admit(message.token)
-        self._connection.send(
-            protocol.Welcome(
-                version=protocol.VERSION,
-                program=f"filexfer {__version__}",
-                rights=[right for right in RIGHTS if right in self._grant.rights],
-                time=time_ns(),
-                free=granted.room(self._grant),
-                max_file_size=granted.largest(self._grant),
-            )
-        )
+        self._connection.send(greeting.welcome(self._grant))
 
     def _carry_out(
         self, message: Message, right: str, carry_out: Callable[[Message], None]

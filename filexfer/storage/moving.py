@@ -94,10 +94,10 @@ class Move:
             self._from_fd = there.get(above).fd
             status = self._look()
             self._to = self._landing()
-            self._check(status)
             new_above, _, self._new_part = self._to.rpartition("/")
-            self._to_fd = made.get(new_above).fd
             try:
+                self._check(status)
+                self._to_fd = made.get(new_above).fd
                 if self._durable and stat.S_ISREG(status.st_mode):
                     self._flush_contents()
                 self._take()
@@ -140,7 +140,7 @@ class Move:
         if stat.S_ISDIR(status.st_mode):
             if to.startswith(name + "/"):
                 raise FileError(Code.BAD_NAME, name, _ITSELF)
-            if self._deeper or len(os.fsencode(to)) > len(os.fsencode(name)):
+            if self._deeper or _size(to) > _size(name):
                 self._look_through(self._from_fd, self._part, "", 0)
 
     @property
@@ -283,3 +283,7 @@ class Move:
         except OSError as error:
             text = f"is moved to {names.shown(self._to)}, but the disk failed to keep that"
             raise FileError(Code.IO_ERROR, self._name, text) from error
+
+
+def _size(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))
