@@ -9,12 +9,13 @@ import signal
 import stat
 import subprocess
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_cli_process import Service, fx, running, scripted, take_get, welcome
 
-from filexfer import Client, LocalError, Manifest, Options, Receipt, Report, UsageError
+from filexfer import Client, FileResult, LocalError, Manifest, Options, Receipt, Report, UsageError
 from filexfer.entry import entry_of_file
 from filexfer.errors import Code, FileError
 from filexfer.hashing import digest_of
@@ -428,6 +429,26 @@ def test_an_interrupt_leaves_the_old_manifest(tmp_path: Path) -> None:
         assert process.wait(20) == 130
     assert manifest.read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["manifest", "tree"]
+
+
+def test_a_receipt_takes_no_memory(tmp_path: Path) -> None:
+    """However many files there are, what is told of them waits on disk."""
+    count = 1000
+    report = Report()
+    entry = entry_of_file("", 1, TIME, 0o644, "md5:" + "0f" * 16)
+    with Receipt(report, manifest=tmp_path / "manifest", failed=tmp_path / "failed") as receipt:
+        assert report.on_file
+        tracemalloc.start()
+        try:
+            for number in range(count):
+                report.on_file(
+                    FileResult(f"folder/{number}", "stored", "file", 1, TIME, entry.extra)
+                )
+            receipt.write()
+            assert tracemalloc.get_traced_memory()[1] < 150_000
+        finally:
+            tracemalloc.stop()
+    assert len(records(tmp_path / "manifest")) == count
 
 
 # The command
