@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -362,6 +363,34 @@ def test_a_manifest_that_cannot_be_finished(wire: Wire, tmp_path: Path) -> None:
         with pytest.raises(LocalError, match=r"cannot write .*/manifest: Is a directory"):
             receipt.write()
     assert sorted(os.listdir(tmp_path)) == ["manifest", "served", "tree"]
+
+
+def test_a_full_disk_leaves_the_old_manifest(wire: Wire, tmp_path: Path) -> None:
+    """What can only be written in part is not there at all, nor anything temporary."""
+    lay(tmp_path / "tree" / "a")
+    wire.manifest.write_text("old")
+    report = Report()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Receipt(report, manifest=wire.manifest, failed=wire.failed) as receipt:
+        wire.client.put([tmp_path / "tree"], "", NONE, report)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+        try:
+            with pytest.raises(LocalError, match=r"too large|receipt"):
+                receipt.write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert wire.manifest.read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["manifest", "served", "tree"]
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    """A peer may tell of one that is half a surrogate pair; it is written in escapes."""
+    report = Report()
+    with Receipt(report, manifest=tmp_path / "m", failed=tmp_path / "f") as receipt:
+        report.fail(FileError("made\n up", "a\ud800\n", "text"))
+        receipt.write()
+    assert (tmp_path / "f").read_bytes() == b"a\\ud800\\x0a\0"
+    assert records(tmp_path / "m") == {"a\\ud800\\x0a": ("failedmade\\x0a_up", "")}
 
 
 def test_where_nothing_can_be_written(wire: Wire, tmp_path: Path) -> None:
