@@ -154,7 +154,7 @@ class Comparison:
                     raise asked.error
                 if not asked.digest:
                     raise FileError(Code.CHANGED, name, "has changed since it was listed")
-                digest = reading.digest(part or name, self._algorithm, lambda: None)
+                digest = reading.digest(part or name, self._algorithm, self._client.keep_alive)
             except FileError as error:
                 yield Difference(UNREAD, name, here, there, error.text)
                 continue

@@ -54,6 +54,11 @@ class Lasting:
                 pass  # it is gone already
             connection.close()
 
+    def keep_alive(self) -> None:
+        """While busy with something else, now and then: let the server go on waiting for us."""
+        if self._connection:
+            self._connection.keep_alive()
+
     def interrupt(self) -> bool:
         """From a signal handler or another thread: cut the connection, and open no other.
 

@@ -263,7 +263,7 @@ def head(fields: dict[str, str]) -> bytes:
 
 def lines(record: Record) -> bytes:
     """Return what a manifest has to say of one file."""
-    name = record.name.encode("utf-8", "surrogateescape")
+    name = encoded(record.name)
     is_escaped = b"\\" in name or b"\n" in name or b"\r" in name
     if is_escaped:
         name = name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
@@ -281,6 +281,14 @@ def lines(record: Record) -> bytes:
     else:
         digest = b"%b  %b" % (digits.encode(), name)
     return b"%b\n%b%b\n" % (said, mark, digest)
+
+
+def encoded(name: str) -> bytes:
+    """Return the bytes of a name; one that no file can have, which a peer may tell, is escaped."""
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair
+        return shown(name).encode()
 
 
 def end(count: int) -> bytes:

@@ -169,7 +169,7 @@ class Receipt:
         is_odd = any("\n" in name or "\r" in name for name in names())
         end = b"\0" if is_odd else b"\n"
         for name in names():
-            yield name.encode("utf-8", "surrogateescape") + end
+            yield manifest.encoded(name) + end
 
 
 class _Locals:

@@ -12,6 +12,8 @@ from test_cli_process import scripted, welcome
 from filexfer import Client, FileError, LocalError, ProtocolError
 from filexfer.cli import main
 from filexfer.compare import Comparison
+from filexfer.hashing import digest_of
+from filexfer.wire import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +166,29 @@ def test_listings_out_of_order(tmp_path: Path, names: list[str]) -> None:
                 return
             with pytest.raises(ProtocolError, match="whose folder it did not name"):
                 list(Comparison(str(tmp_path / "here"), client, ""))
+
+
+def test_the_server_waits_for_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a file is hashed here, the server hears that somebody is still there."""
+    monkeypatch.setattr(protocol, "ALIVE_EVERY", 0.0)
+    lay(tmp_path / "here")
+    entry = ["a", "file", 4, TIME, 0o644, ""]
+    heard: list[bytes] = []
+
+    def serve(peer: Raw) -> None:
+        welcome(peer)
+        for _ in range(2):
+            peer.reply()
+            peer.frame({"kind": "entries", "entries": [entry]})
+        peer.reply()
+        peer.frame({"kind": "hashed", "hash": digest_of("xxh3_128")(b"data")})
+        heard.append(peer.read(4 + len(b'{"kind":"alive"}'))[4:])
+
+    with scripted(serve) as address:
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with Client("127.0.0.1", port) as client:
+            assert not [*Comparison(str(tmp_path / "here"), client, "a", checksum=True)]
+    assert heard == [b'{"kind":"alive"}']
 
 
 # The command

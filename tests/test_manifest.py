@@ -6,7 +6,7 @@ import io
 import shutil
 import subprocess
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from filexfer import UsageError, manifest
 from filexfer.hashing import ALGORITHMS, HEX_SIZES, digest_of
 from filexfer.manifest import LINE_MAX, Manifest, Record
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from filexfer.wire.protocol import PLAIN_MAX
 
 TIME = 1_700_000_000_123_456_789
 ODD = [
@@ -114,11 +112,11 @@ def test_checkers_take_it(algorithm: str, tmp_path: Path) -> None:
 
 
 def _xxhsum_is_old() -> bool:
-    """Tell whether it is from before 0.8.3, which neither takes comments nor escapes."""
+    """Tell whether it is from before 0.8.2, which neither takes comments nor escapes."""
     result = subprocess.run(["xxhsum", "--version"], capture_output=True, timeout=20, check=True)
     said = (result.stdout + result.stderr).split()
     version = next(word for word in said if word[:1].isdigit())
-    return tuple(map(int, version.decode().split("."))) < (0, 8, 3)
+    return tuple(map(int, version.decode().split("."))) < (0, 8, 2)
 
 
 def test_no_cut_goes_unnoticed() -> None:
@@ -194,15 +192,26 @@ def test_files_of_checksums_from_elsewhere() -> None:
     assert read(b"") == []
 
 
+def test_the_example_of_the_readme() -> None:
+    """It is a manifest, of files that have these digests, and the limit beside it is the program's."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    part = text.partition("## After: the receipt\n")[2].partition("\n## ")[0]
+    example = part.partition("```text\n")[2].partition("```")[0]
+    one, two, three = read(example.encode())
+    assert (one.digest, two.digest) == (digest_of("sha256")(b"one"), digest_of("sha256")(b"two"))
+    assert (three.name, three.code) == ("photos/3.jpg", "exists")
+    assert f"more than {PLAIN_MAX >> 10} KiB" in part
+
+
 def test_reading_takes_no_memory() -> None:
     """However long a manifest is, one line of it is held."""
     digest = digest_of("sha256")(b"")
-    records = [Record(f"folder/{number}", digest, 0, TIME, "stored") for number in range(5000)]
+    records = [Record(f"folder/{number}", digest, 0, TIME, "stored") for number in range(1500)]
     file = io.BytesIO(written(*records))
     del records
     tracemalloc.start()
     try:
-        assert sum(1 for _ in Manifest(file, "FILE")) == 5000
-        assert tracemalloc.get_traced_memory()[1] < 200_000
+        assert sum(1 for _ in Manifest(file, "FILE")) == 1500
+        assert tracemalloc.get_traced_memory()[1] < 150_000
     finally:
         tracemalloc.stop()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 import signal
 import stat
 import subprocess
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_cli_process import Service, fx, running, scripted, take_get, welcome
 
-from filexfer import Client, LocalError, Manifest, Options, Receipt, Report, UsageError
+from filexfer import Client, FileResult, LocalError, Manifest, Options, Receipt, Report, UsageError
 from filexfer.entry import entry_of_file
 from filexfer.errors import Code, FileError
 from filexfer.hashing import digest_of
@@ -363,6 +365,34 @@ def test_a_manifest_that_cannot_be_finished(wire: Wire, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["manifest", "served", "tree"]
 
 
+def test_a_full_disk_leaves_the_old_manifest(wire: Wire, tmp_path: Path) -> None:
+    """What can only be written in part is not there at all, nor anything temporary."""
+    lay(tmp_path / "tree" / "a")
+    wire.manifest.write_text("old")
+    report = Report()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Receipt(report, manifest=wire.manifest, failed=wire.failed) as receipt:
+        wire.client.put([tmp_path / "tree"], "", NONE, report)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+        try:
+            with pytest.raises(LocalError, match=r"too large|receipt"):
+                receipt.write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert wire.manifest.read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["manifest", "served", "tree"]
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    """A peer may tell of one that is half a surrogate pair; it is written in escapes."""
+    report = Report()
+    with Receipt(report, manifest=tmp_path / "m", failed=tmp_path / "f") as receipt:
+        report.fail(FileError("made\n up", "a\ud800\n", "text"))
+        receipt.write()
+    assert (tmp_path / "f").read_bytes() == b"a\\ud800\\x0a\0"
+    assert records(tmp_path / "m") == {"a\\ud800\\x0a": ("failedmade\\x0a_up", "")}
+
+
 def test_where_nothing_can_be_written(wire: Wire, tmp_path: Path) -> None:
     """That is found out before anything is moved."""
     lay(tmp_path / "file")
@@ -428,6 +458,26 @@ def test_an_interrupt_leaves_the_old_manifest(tmp_path: Path) -> None:
         assert process.wait(20) == 130
     assert manifest.read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["manifest", "tree"]
+
+
+def test_a_receipt_takes_no_memory(tmp_path: Path) -> None:
+    """However many files there are, what is told of them waits on disk."""
+    count = 1000
+    report = Report()
+    entry = entry_of_file("", 1, TIME, 0o644, "md5:" + "0f" * 16)
+    with Receipt(report, manifest=tmp_path / "manifest", failed=tmp_path / "failed") as receipt:
+        assert report.on_file
+        tracemalloc.start()
+        try:
+            for number in range(count):
+                report.on_file(
+                    FileResult(f"folder/{number}", "stored", "file", 1, TIME, entry.extra)
+                )
+            receipt.write()
+            assert tracemalloc.get_traced_memory()[1] < 150_000
+        finally:
+            tracemalloc.stop()
+    assert len(records(tmp_path / "manifest")) == count
 
 
 # The command

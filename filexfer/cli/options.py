@@ -264,7 +264,8 @@ def receipt_for(arguments: Namespace, report: Report) -> Receipt | None:
         LocalError: if nothing can be written there.
 
     """
-    if arguments.manifest is None and arguments.failed is None:
+    given = (getattr(arguments, name, None) for name in ("manifest", "failed"))
+    if all(path is None for path in given):
         return None
     from filexfer.cli.receipts import begun  # noqa: PLC0415 - only for who asked for it
 

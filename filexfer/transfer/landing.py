@@ -111,6 +111,8 @@ class Download:
         missing: The names that are not there.
         landed: Where it lands, for people.
         is_one_folder: Whether one name is wanted, a folder's.
+        origins: The local name of each source, and its name on the server; of what is missing,
+            the latter twice.
 
     """
 
@@ -128,17 +130,13 @@ class Download:
         self.entries = [entry for name in self.targets if (entry := found[name])]
         self.missing = [name for name in plain if not found[name]]
         self.is_one_folder = len(names) == 1 and folders
+        self.origins = [(local, name) for name, local in self.targets.items()]
+        self.origins += [(name, name) for name in self.missing]
         landed = local
         if into and len(names) == 1:
             landed += ("" if not local or local.endswith("/") else "/") + last_part(names[0])
         is_open = (len(names) > 1 or folders) and not landed.endswith("/")
         self.landed = landed + "/" if is_open and landed else landed
-
-    @property
-    def origins(self) -> list[tuple[str, str]]:
-        """The local name of each source, and its name on the server; both of what is missing."""
-        found = [(local, name) for name, local in self.targets.items()]
-        return found + [(name, name) for name in self.missing]
 
 
 class Placement:
