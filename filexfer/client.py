@@ -20,7 +20,7 @@ from filexfer.wire.dial import Door
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Self
 
     from filexfer.entry import Entry
@@ -126,6 +126,10 @@ class Client(Lasting):
         if not paths:
             raise UsageError("there is nothing to put")
         options, report = self._begun(options, report)
+        if options.filter or options.mirror:
+            from filexfer.transfer import chosen  # noqa: PLC0415 - seldom needed
+
+            chosen.check(paths, options)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
         there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
@@ -134,6 +138,8 @@ class Client(Lasting):
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
+            if options.filter or options.mirror:
+                missing += chosen.choose(found, options, self._door.rights)
             options = jobs.settled_for(found, options, self._door)
 
             def once(connection: Connection) -> None:
@@ -152,6 +158,7 @@ class Client(Lasting):
                 return True
 
             self._retrying(once, options, report, lost)
+            self._mirror_up(found, options, report)
         finally:
             for storage in storages.values():
                 storage.close()
@@ -192,12 +199,18 @@ class Client(Lasting):
         if not wanted:
             raise UsageError("there is nothing to get")
         how, report = self._begun(options, report)
+        if how.filter or how.mirror:
+            from filexfer.transfer import finding, mirror  # noqa: PLC0415 - seldom needed
         local = os.fspath(destination)
         plain = [name.strip("/") for name in wanted]
         found, files = self._request(
             lambda each: requests.look(each, plain, jobs.least_files(how, self._door)), how
         )
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
+        if chosen := how.filter:
+            self._request(lambda each: finding.choose(each, mapping, chosen), how)
+        if how.mirror:
+            mirror.check_mapping(mapping, self._door.rights)
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
         how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         report.destination = mapping.landed
@@ -211,6 +224,9 @@ class Client(Lasting):
                 shared_download.get(self._door, connection, mapping, how, report)
 
         self._retrying(once, how, report, lambda: True)
+        if how.mirror:
+            with mirror.target(mapping) as folder:
+                self._request(lambda c: mirror.down(c, folder, mapping, how, report), how)
         report.finish()
         return report
 
@@ -335,6 +351,13 @@ class Client(Lasting):
         """
         message = protocol.Remove(name=name.strip("/"), recursive=recursive)
         self._request(lambda connection: requests.carry_out(connection, message))
+
+    def _mirror_up(self, sources: Sequence[Source], options: Options, report: Report) -> None:
+        """Remove on the server what the sources have not, if that is wished."""
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            self._request(lambda each: mirror.up(each, sources, options, report), options)
 
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
         """Return the options and the report of a transfer that begins."""

@@ -9,8 +9,35 @@ from filexfer.errors import UsageError
 from filexfer.hashing import ALGORITHMS, DEFAULT
 from filexfer.wire.protocol import IF_EXISTS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.filter import Filter
+
 JOBS_MAX = 64
 DURABILITIES = ("none", "batch", "file")
+
+
+class Mirror:
+    """That what the source has not is removed at the target, when all else went well.
+
+    What the filter leaves out stays, and so does everything if any file failed or any folder of
+    the source could not be read.
+
+    Args:
+        most: Files, links and folders that may be removed; if there are more, none is. None for
+            any number.
+        allow_empty_source: Go on if nothing is left in a source, though that removes everything.
+
+    Raises:
+        UsageError: if *most* is negative.
+
+    """
+
+    def __init__(self, *, most: int | None = None, allow_empty_source: bool = False) -> None:
+        if most is not None and most < 0:
+            raise UsageError("the number of files that may be deleted must not be negative")
+        self.most = most
+        self.allow_empty_source = allow_empty_source
 
 
 class Options:
@@ -29,6 +56,8 @@ class Options:
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
         stats: Find out where the time goes; the report has the figures.
+        filter: What is taken of the sources; everything by default.
+        mirror: Whether and how what the source has not is removed at the target at last.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -46,6 +75,8 @@ class Options:
         pieces: bool | None = None,
         retries: int = 3,
         stats: bool = False,
+        filter: Filter | None = None,  # noqa: A002 - the word for it
+        mirror: Mirror | None = None,
     ) -> None:
         for value, allowed in (
             (if_exists, IF_EXISTS),
@@ -58,6 +89,10 @@ class Options:
             raise UsageError(f"jobs must be 1 to {JOBS_MAX}, not {jobs}")
         if retries < 0:
             raise UsageError("retries must not be negative")
+        if mirror and if_exists == "keep-both":
+            raise UsageError("a mirror has each file once: keep-both cannot be")
+        if mirror and filter and filter.names is not None:
+            raise UsageError("with a list of names nothing can be deleted")
         self.if_exists = if_exists
         self.checksum = checksum
         self.algorithm = algorithm
@@ -66,6 +101,8 @@ class Options:
         self.pieces = pieces
         self.retries = retries
         self.stats = stats
+        self.filter = filter
+        self.mirror = mirror
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 _COUNTS = (
     *("files", "bytes", "folders", "skipped", "skipped_bytes"),
-    *("failed", "moved", "found", "found_bytes"),
+    *("failed", "moved", "found", "found_bytes", "left_out"),
 )
 
 
@@ -78,6 +78,10 @@ class Report:
         failed: Files and folders that did not arrive.
         failures: The first of them, with the reasons.
         warnings: What was passed over and is no failure, such as pipes and devices.
+        left_out: Files and folders that the filter left out; what is in these folders is not
+            counted.
+        deleted: Files, links and folders that were removed at the target, which the source has not.
+        undeleted: Why nothing was removed though it was asked for, for people; else empty.
         moved: Bytes of files' contents that have travelled, confirmed or not.
         found: Files found so far by walking the source.
         found_bytes: Their sizes in bytes.
@@ -89,6 +93,8 @@ class Report:
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
+        on_left_out: Is called with the name of what the filter left out, and why.
+        on_deleted: Is called with the name of what was removed at the target.
 
     """
 
@@ -96,12 +102,16 @@ class Report:
         self,
         on_progress: Callable[[Report], object] | None = None,
         on_file: Callable[[FileResult], object] | None = None,
+        on_left_out: Callable[[str, str], object] | None = None,
+        on_deleted: Callable[[str], object] | None = None,
     ) -> None:
         self.files = self.bytes = self.folders = 0
         self.skipped = self.skipped_bytes = 0
         self.failed = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
+        self.left_out = self.deleted = 0
+        self.undeleted = ""
         self.moved = 0
         self.found = self.found_bytes = 0
         self.is_walking = True
@@ -111,6 +121,8 @@ class Report:
         self.stats: Stats | None = None
         self.on_progress = on_progress
         self.on_file = on_file
+        self.on_left_out = on_left_out
+        self.on_deleted = on_deleted
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")
@@ -118,6 +130,7 @@ class Report:
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
+        self._left_out: list[tuple[str, str]] = []  # of a branch, for on_left_out
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -131,7 +144,7 @@ class Report:
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
         self.skipped = self.skipped_bytes = self.failed = self.folders = 0
-        self.found = self.found_bytes = 0
+        self.found = self.found_bytes = self.left_out = 0
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
@@ -158,6 +171,8 @@ class Report:
             part.measure()
         if self.on_file:
             part.on_file = part._note_result
+        if self.on_left_out:
+            part.on_left_out = lambda name, reason: part._left_out.append((name, reason))
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -169,17 +184,18 @@ class Report:
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
+            self._left_out,
             self.stats.take() if self.stats else None,
         )
         for name in _COUNTS:
             setattr(self, name, 0)
-        self.failures, self.warnings, self._results = [], [], []
+        self.failures, self.warnings, self._results, self._left_out = [], [], [], []
         self._arrived, self._doubtful = array("q"), array("q")
         return changes
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""
-        counts, failures, warnings, arrived, doubtful, results, times = changes
+        counts, failures, warnings, arrived, doubtful, results, left_out, times = changes
         for name, more in zip(_COUNTS, counts, strict=True):
             setattr(self, name, getattr(self, name) + more)
         if self.stats:
@@ -198,6 +214,9 @@ class Report:
             for parts in results:
                 if parts[0] not in again:
                     told(FileResult(*parts))
+        if self.on_left_out:
+            for name, reason in left_out:
+                self.on_left_out(name, reason)
 
     def _note_result(self, file: FileResult) -> None:
         self._results.append(
@@ -252,8 +271,22 @@ class Report:
         """Count what is not sent: a failure, or something that is passed over."""
         if error.code == Code.PASSED_OVER:
             self.warn(error)
+        elif error.code == Code.LEFT_OUT:
+            self.leave_out(error.name, error.text)
         else:
             self.fail(error)
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Count what the filter left out."""
+        self.left_out += 1
+        if self.on_left_out:
+            self.on_left_out(name, reason)
+
+    def delete(self, name: str) -> None:
+        """Count what was removed at the target."""
+        self.deleted += 1
+        if self.on_deleted:
+            self.on_deleted(name)
 
     def warn(self, error: FileError) -> None:
         """Note what was passed over."""

@@ -17,32 +17,36 @@ PACKAGE = Path(filexfer.__file__).parent
 
 # From the bottom up. A module may import modules of the layers below its own, and no others.
 LAYERS = [
-    "filexfer entry hashing measure measure.stats names security serving serving.hangup",
+    "filexfer choice entry hashing measure measure.stats names security serving serving.hangup",
     "serving.loglimit shared storage storage.contract storage.reservations storage.system",
     "transfer transfer.buffers wire wire.framing wire.header",
     "errors measure.verdict serving.notify serving.transfers storage.directory wire.schema",
-    "address measure.breakdown rates report security.private serving.activation serving.logs",
-    "serving.units storage.directories storage.faults storage.policy storage.quotas storage.room",
-    "transfer.landing wire.congestion wire.ranged wire.transport wire.waiting",
-    "security.certificate security.connect_string serving.listening storage.reading",
+    "address choice.patterns measure.breakdown rates report security.private serving.activation",
+    "serving.logs serving.units storage.directories storage.faults storage.policy storage.quotas",
+    "storage.room transfer.mirrored wire.congestion wire.ranged wire.transport wire.waiting",
+    "filter security.certificate security.connect_string serving.listening storage.reading",
     "storage.staged transfer.sources wire.protocol",
-    "options security.stored serving.limits storage.folder storage.publishing storage.stream",
-    "transfer.later transfer.window wire.budget wire.codec wire.intake",
-    "security.trust serving.roots storage.draft transfer.questions wire.connection",
-    "shared.crew storage.staging transfer.answers transfer.body transfer.sender wire.paced",
-    "wire.requests wire.tls_only",
-    "measure.probe measure.timed storage.assembly storage.limited transfer.receiver wire.dial",
+    "choice.judge options security.stored serving.limits storage.folder storage.publishing",
+    "storage.stream transfer.later transfer.window wire.budget wire.codec wire.intake",
+    "choice.judges security.trust serving.roots storage.draft transfer.chosen transfer.doomed",
+    "transfer.questions wire.connection",
+    "shared.crew storage.staging transfer.answers transfer.body transfer.landing transfer.sender",
+    "wire.paced wire.requests wire.tls_only",
+    "measure.probe measure.timed storage.assembly storage.limited transfer.above",
+    "transfer.receiver wire.dial",
     "lasting measure.health security.access serving.logged shared.jobs storage.dropbox",
-    "transfer.download transfer.upload",
+    "transfer.choosing transfer.upload",
     "security.granted security.tokens serving.admission shared.parallel shared.pieces",
+    "transfer.download transfer.mirror",
     "measure.bench security.token_access serving.lobby serving.plain shared.pull shared.push",
-    "shared.ranges",
+    "shared.ranges transfer.finding",
     "serving.reception serving.session shared.download shared.upload",
     "server",
     "workers",
     "cli",
-    "__main__ cli.connect cli.output",
-    "cli.limits cli.logout cli.remotes",
+    "__main__ cli.connect",
+    "cli.output",
+    "cli.choosing cli.limits cli.logout cli.remotes",
     "cli.trusting",
     "cli.token",
     "client",
@@ -94,7 +98,7 @@ NO_BORDER = {  # whose docstrings need not say what they must not know
     *("filexfer", "storage.contract"),  # names and types only
     *("__main__", "cli", "cli.output", "cli.demo"),  # nothing is above them
     *("cli.doctor", "cli.get", "cli.ls", "cli.mkdir", "cli.put", "cli.rm"),
-    *("wire", "transfer", "shared", "measure", "security", "serving"),  # their modules say it
+    *("choice", "wire", "transfer", "shared", "measure", "security", "serving"),  # their modules say it
 }
 
 LINES_MAX = 400  # of a module

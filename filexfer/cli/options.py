@@ -216,6 +216,7 @@ def trust_for(remote: Remote, arguments: Namespace) -> Trust | None:
 def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
     from filexfer import Options  # noqa: PLC0415 - see the module's text
+    from filexfer.cli import choosing  # noqa: PLC0415 - loaded by now
 
     return Options(
         if_exists=arguments.if_exists,
@@ -225,6 +226,8 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
+        filter=choosing.filter_from(arguments),
+        mirror=choosing.mirror_from(arguments),
     )
 
 
