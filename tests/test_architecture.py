@@ -98,7 +98,15 @@ NO_BORDER = {  # whose docstrings need not say what they must not know
     *("filexfer", "storage.contract"),  # names and types only
     *("__main__", "cli", "cli.output", "cli.demo"),  # nothing is above them
     *("cli.doctor", "cli.get", "cli.ls", "cli.mkdir", "cli.put", "cli.rm"),
-    *("choice", "wire", "transfer", "shared", "measure", "security", "serving"),  # their modules say it
+    *(
+        "choice",
+        "wire",
+        "transfer",
+        "shared",
+        "measure",
+        "security",
+        "serving",
+    ),  # their modules say it
 }
 
 LINES_MAX = 400  # of a module

@@ -149,9 +149,16 @@ def _run(words: list[str]) -> int:
         formatter_class=formatter,
         allow_abbrev=False,
     )
+    if hasattr(command, "configure_seldom") and _has_options(words):
+        command.configure_seldom(parser)
     command.configure(parser)
     code: int = command.run(parser.parse_args(words[1:]))
     return code
+
+
+def _has_options(words: list[str]) -> bool:
+    """Tell whether a command needs its options at all: each takes time to be added."""
+    return len(words) <= 2 or any(word[:1] == "-" and word != "-" for word in words)
 
 
 def _restart_in_utf8() -> None:

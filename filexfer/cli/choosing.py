@@ -29,6 +29,7 @@ choosing files:
 
 def add(parser: ArgumentParser) -> None:
     """Add the options."""
+    parser.epilog = f"{parser.epilog}\n{EPILOG}"
     group = parser.add_argument_group("what is taken (all of it, by default)")
     add = group.add_argument
     rules: dict[str, Any] = {"dest": "rules", "metavar": "PATTERN", "action": "append"}
@@ -123,17 +124,6 @@ def mirror_from(arguments: Namespace) -> Mirror | None:
     from filexfer import Mirror  # noqa: PLC0415 - seldom needed
 
     return Mirror(most=arguments.max_delete, allow_empty_source=arguments.allow_empty_source)
-
-
-def refuse_for_streams(arguments: Namespace) -> None:
-    """Refuse what makes no sense for standard input or output.
-
-    Raises:
-        UsageError: if something was given.
-
-    """
-    if filter_from(arguments) or mirror_from(arguments):
-        raise UsageError("nothing can be chosen or deleted where - stands for a file")
 
 
 def _read(path: str) -> bytes:

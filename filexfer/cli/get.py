@@ -9,7 +9,7 @@ import signal
 import sys
 
 from filexfer import ConnectionLost, LocalError, UsageError, address
-from filexfer.cli import Terminated, choosing, options, output
+from filexfer.cli import Terminated, options, output
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from filexfer import Client
 
-EPILOG = (
-    """\
+EPILOG = """\
 examples:
   filexfer get fx://127.0.0.1/report.pdf .          a file into this folder
   filexfer get fx://127.0.0.1/photos backup/        a folder, as backup/photos
@@ -27,19 +26,22 @@ examples:
   filexfer get fx://127.0.0.1/x.tar - | tar x       to standard output
 
 A second run fetches only what is missing or has changed.
-
 """
-    + choosing.EPILOG
-)
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("remotes", nargs="+", metavar="REMOTE", help=options.REMOTE)
     parser.add_argument("destination", metavar="DST", help="a file, a folder, or -")
-    choosing.add(parser)
     options.add_transfer(parser)
     options.add_durability(parser)
+
+
+def configure_seldom(parser: ArgumentParser) -> None:
+    """Add the arguments that a command without options does without."""
+    from filexfer.cli import choosing  # noqa: PLC0415 - see above
+
+    choosing.add(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -61,7 +63,7 @@ def run(arguments: Namespace) -> int:
     if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
         raise UsageError("only one file can go to standard output")
     if arguments.destination == "-":
-        choosing.refuse_for_streams(arguments)
+        options.refuse_for_streams(choices)
     if arguments.destination == "-" and sys.stdout is None:
         raise LocalError("standard output is closed")
     with options.client_for(remotes[0], arguments) as client:

@@ -216,8 +216,12 @@ def trust_for(remote: Remote, arguments: Namespace) -> Trust | None:
 def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
     from filexfer import Options  # noqa: PLC0415 - see the module's text
-    from filexfer.cli import choosing  # noqa: PLC0415 - loaded by now
 
+    chosen = mirror = None
+    if hasattr(arguments, "rules"):  # there are options at all
+        from filexfer.cli import choosing  # noqa: PLC0415 - loaded by now
+
+        chosen, mirror = choosing.filter_from(arguments), choosing.mirror_from(arguments)
     return Options(
         if_exists=arguments.if_exists,
         checksum=arguments.checksum,
@@ -226,9 +230,22 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
-        filter=choosing.filter_from(arguments),
-        mirror=choosing.mirror_from(arguments),
+        filter=chosen,
+        mirror=mirror,
     )
+
+
+def refuse_for_streams(choices: Options) -> None:
+    """Refuse what makes no sense for standard input or output.
+
+    Raises:
+        UsageError: if something was given.
+
+    """
+    if choices.filter or choices.mirror:
+        from filexfer import UsageError  # noqa: PLC0415 - see the module's text
+
+        raise UsageError("nothing can be chosen or deleted where - stands for a file")
 
 
 def _jobs(text: str) -> int | None:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError, address
-from filexfer.cli import choosing, options, output
+from filexfer.cli import options, output
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-EPILOG = (
-    """\
+EPILOG = """\
 examples:
   filexfer put report.pdf fx://127.0.0.1/inbox/    a file into a folder
   filexfer put photos fx://127.0.0.1/              a folder, as 'photos'
@@ -24,18 +23,21 @@ examples:
   tar c . | filexfer put - fx://127.0.0.1/x.tar    standard input
 
 A second run sends only what is missing or has changed.
-
 """
-    + choosing.EPILOG
-)
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("sources", nargs="+", metavar="SRC", help="a file, a folder, or -")
     parser.add_argument("remote", metavar="REMOTE", help=options.REMOTE)
-    choosing.add(parser)
     options.add_transfer(parser)
+
+
+def configure_seldom(parser: ArgumentParser) -> None:
+    """Add the arguments that a command without options does without."""
+    from filexfer.cli import choosing  # noqa: PLC0415 - see above
+
+    choosing.add(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -48,12 +50,12 @@ def run(arguments: Namespace) -> int:
             )
     if "-" in arguments.sources and len(arguments.sources) > 1:
         raise UsageError("standard input (-) can only be put alone")
-    if "-" in arguments.sources:
-        choosing.refuse_for_streams(arguments)
     if "-" in arguments.sources and sys.stdin is None:
         raise LocalError("standard input is closed")
     report = output.report_for(arguments)
     choices = options.options_from(arguments)
+    if "-" in arguments.sources:
+        options.refuse_for_streams(choices)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
     with options.client_for(remote, arguments) as client:
         if arguments.sources == ["-"]:
