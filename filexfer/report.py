@@ -8,8 +8,9 @@ from __future__ import annotations
 from array import array
 from time import monotonic
 
-from filexfer.entry import FILE
+from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code, FileError
+from filexfer.spared import Spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +21,21 @@ if TYPE_CHECKING:
     from filexfer.measure.stats import Stats
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
+
+# The phases of a command. A command of several connections is in that of the slowest.
+CONNECTING = "connecting"  # the connection was lost, and another is to come
+SCANNING = "scanning"  # looking at what there is; nothing has moved yet
+SENDING = "sending"
+RECEIVING = "receiving"
+VERIFYING = "verifying"  # all is sent, or has come; the last of it is not verified yet
+FLUSHING = "flushing"  # all is verified; the last of it is not settled yet
+DONE = "done"
+
+_AT_WORK = (SENDING, RECEIVING, VERIFYING, FLUSHING)  # the least far first
 _COUNTS = (
-    *("files", "bytes", "folders", "skipped", "skipped_bytes"),
-    *("failed", "moved", "found", "found_bytes", "left_out"),
+    *("files", "bytes", "folders", "skipped", "skipped_bytes", "failed", "failed_bytes"),
+    *("moved", "found", "found_bytes", "confirmed", "confirmed_bytes", "partial_bytes"),
+    *("_walks", *(f"_{phase}" for phase in _AT_WORK)),
 )
 
 
@@ -64,7 +77,7 @@ class FileResult:
         self.text = text
 
 
-class Report:
+class Report(Spared):
     """Counts of one command; the same object is brought up to date while it runs.
 
     For one thread: what runs beside it counts in a branch of its own.
@@ -76,16 +89,16 @@ class Report:
         skipped: Files that needed no sending.
         skipped_bytes: Their sizes in bytes.
         failed: Files and folders that did not arrive.
+        failed_bytes: The sizes of those that had been found, in bytes.
         failures: The first of them, with the reasons.
         warnings: What was passed over and is no failure, such as pipes and devices.
-        left_out: Files and folders that the filter left out; what is in these folders is not
-            counted.
-        deleted: Files, links and folders that were removed at the target, which the source has not.
-        undeleted: Why nothing was removed though it was asked for, for people; else empty.
         moved: Bytes of files' contents that have travelled, confirmed or not.
-        found: Files found so far by walking the source.
+        confirmed: Files and links that the receiving side has verified, settled or not.
+        confirmed_bytes: Their sizes in bytes.
+        partial_bytes: Bytes that the receiving side has of files that it has not whole yet.
+        found: Files and links found so far by walking the source.
         found_bytes: Their sizes in bytes.
-        is_walking: Whether more may be found.
+        entered: The phase that this one is in, without its branches; empty between two.
         destination: Where things landed, for people.
         stats: With ``Options(stats=True)``, where the time went: its ``seconds`` and ``bytes`` by
             phase, those of all tries and connections added up; else None.
@@ -93,8 +106,6 @@ class Report:
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
-        on_left_out: Is called with the name of what the filter left out, and why.
-        on_deleted: Is called with the name of what was removed at the target.
 
     """
 
@@ -102,27 +113,22 @@ class Report:
         self,
         on_progress: Callable[[Report], object] | None = None,
         on_file: Callable[[FileResult], object] | None = None,
-        on_left_out: Callable[[str, str], object] | None = None,
-        on_deleted: Callable[[str], object] | None = None,
     ) -> None:
         self.files = self.bytes = self.folders = 0
         self.skipped = self.skipped_bytes = 0
-        self.failed = 0
+        self.failed = self.failed_bytes = 0
+        self.confirmed = self.confirmed_bytes = self.partial_bytes = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
-        self.left_out = self.deleted = 0
-        self.undeleted = ""
         self.moved = 0
         self.found = self.found_bytes = 0
-        self.is_walking = True
+        self.entered = ""
         self.destination = ""
         self.started = monotonic()
         self.seconds = 0.0
         self.stats: Stats | None = None
         self.on_progress = on_progress
         self.on_file = on_file
-        self.on_left_out = on_left_out
-        self.on_deleted = on_deleted
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")
@@ -130,7 +136,10 @@ class Report:
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
-        self._left_out: list[tuple[str, str]] = []  # of a branch, for on_left_out
+        self._sending = self._receiving = self._verifying = self._flushing = 0  # connections
+        self._walks = 1  # that are not over
+        self._idle = SCANNING  # the phase while no connection is at work
+        self._expected = self._floor = (0, 0)  # files and bytes: in all, and handled before
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -143,11 +152,80 @@ class Report:
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
-        self.skipped = self.skipped_bytes = self.failed = self.folders = 0
-        self.found = self.found_bytes = self.left_out = 0
+        self._floor = self.handled, self.handled_bytes
+        self._expected = self.total, self.total_bytes
+        self.skipped = self.skipped_bytes = self.failed = self.failed_bytes = self.folders = 0
+        self.found = self.found_bytes = self.partial_bytes = self.left_out = 0
+        self.confirmed, self.confirmed_bytes = self.files, self.bytes
+        self._sending = self._receiving = self._verifying = self._flushing = 0
+        self._walks = 1 if self.is_walking else 0
+        self.entered, self._idle = "", CONNECTING
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
+
+    # How far it is
+
+    @property
+    def phase(self) -> str:
+        """What is being done, in one word of those at the top of this module."""
+        if self._idle == DONE:
+            return DONE
+        at_work = next((phase for phase in _AT_WORK if getattr(self, f"_{phase}")), self._idle)
+        if at_work in (SENDING, RECEIVING) and not self.moved:
+            return SCANNING
+        return at_work
+
+    @property
+    def handled(self) -> int:
+        """Files and links that need nothing more: confirmed, skipped or failed.
+
+        This and ``handled_bytes`` never become less, also when things are found out again.
+        """
+        return max(self._floor[0], self.confirmed + self.skipped + self.failed)
+
+    @property
+    def handled_bytes(self) -> int:
+        """Their bytes, and those that the receiving side has of the others."""
+        sizes = self.confirmed_bytes + self.partial_bytes + self.skipped_bytes + self.failed_bytes
+        return max(self._floor[1], sizes)
+
+    @property
+    def total(self) -> int:
+        """Files and links that there are in all, or at least: see ``is_walking``."""
+        return max(self._expected[0], self.found, self.handled)
+
+    @property
+    def total_bytes(self) -> int:
+        """Their sizes in bytes."""
+        return max(self._expected[1], self.found_bytes, self.handled_bytes)
+
+    @property
+    def is_walking(self) -> bool:
+        """Whether there may be more than is known of."""
+        return self._walks > 0
+
+    def expect(self, files: int, size: int, *, at_least: bool = False) -> None:
+        """Note how much there is in all, or at least; *size* in bytes."""
+        self._expected = max(self._expected[0], files), max(self._expected[1], size)
+        if not at_least:
+            self._walks = 0
+
+    def add_walks(self, number: int) -> None:
+        """Note that so many more walks find what there is; below 0, that some are over."""
+        if self._walks or number < 0:
+            self._walks += number
+
+    def enter(self, phase: str) -> None:
+        """Note that a connection goes over to another phase; empty when it has done its work."""
+        if phase != self.entered:
+            for name, step in ((self.entered, -1), (phase, 1)):
+                if name:
+                    setattr(self, f"_{name}", getattr(self, f"_{name}") + step)
+            self.entered = phase
+            self.progress()
+
+    # What happens
 
     @property
     def uncertain(self) -> int:
@@ -167,12 +245,12 @@ class Report:
         part = Report(on_progress)
         part._arrived_before = self._arrived_before
         part._sent_before = self._sent_before
+        part._walks = 0
         if self.stats:
             part.measure()
         if self.on_file:
             part.on_file = part._note_result
-        if self.on_left_out:
-            part.on_left_out = lambda name, reason: part._left_out.append((name, reason))
+        part.is_branch = True
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -184,18 +262,17 @@ class Report:
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
-            self._left_out,
             self.stats.take() if self.stats else None,
         )
         for name in _COUNTS:
             setattr(self, name, 0)
-        self.failures, self.warnings, self._results, self._left_out = [], [], [], []
+        self.failures, self.warnings, self._results = [], [], []
         self._arrived, self._doubtful = array("q"), array("q")
         return changes
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""
-        counts, failures, warnings, arrived, doubtful, results, left_out, times = changes
+        counts, failures, warnings, arrived, doubtful, results, times = changes
         for name, more in zip(_COUNTS, counts, strict=True):
             setattr(self, name, getattr(self, name) + more)
         if self.stats:
@@ -209,14 +286,11 @@ class Report:
             self.fail(FileError(*parts))
         self.on_file = told
         for parts in warnings:
-            self.warn(FileError(*parts))
+            self.refuse(FileError(*parts))
         if told:
             for parts in results:
                 if parts[0] not in again:
                     told(FileResult(*parts))
-        if self.on_left_out:
-            for name, reason in left_out:
-                self.on_left_out(name, reason)
 
     def _note_result(self, file: FileResult) -> None:
         self._results.append(
@@ -234,6 +308,17 @@ class Report:
         if self.on_file:
             self.on_file(_file_result(name, result, entry))
 
+    def confirm(self, entry: Entry) -> None:
+        """Count a file that the receiving side has verified."""
+        self.confirmed += 1
+        self.confirmed_bytes += entry.size
+
+    def retract(self, entry: Entry) -> None:
+        """Count it no more: it is skipped or failed in the end."""
+        if entry.type != FOLDER:
+            self.confirmed -= 1
+            self.confirmed_bytes -= entry.size
+
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
         self._doubtful.extend(map(hash, names))
@@ -249,6 +334,7 @@ class Report:
             if key in self._arrived_before:
                 return
             if result == "identical" and key in self._sent_before:
+                self.confirm(entry)
                 self.arrived(name, entry, "stored")
                 return
         self.skipped += 1
@@ -256,11 +342,18 @@ class Report:
         if self.on_file:
             self.on_file(_file_result(name, result, entry))
 
-    def fail(self, error: FileError) -> None:
-        """Count a failure; the same name fails only once, whoever finds out first."""
+    def fail(self, error: FileError, size: int = 0) -> None:
+        """Count a failure; the same name fails only once, whoever finds out first.
+
+        Args:
+            error: The failure.
+            size: Of the file in bytes, if it was found before.
+
+        """
         if error.name in self._failed_names:
             return
         self.failed += 1
+        self.failed_bytes += size
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(error)
             self._failed_names.add(error.name)
@@ -276,18 +369,6 @@ class Report:
         else:
             self.fail(error)
 
-    def leave_out(self, name: str, reason: str) -> None:
-        """Count what the filter left out."""
-        self.left_out += 1
-        if self.on_left_out:
-            self.on_left_out(name, reason)
-
-    def delete(self, name: str) -> None:
-        """Count what was removed at the target."""
-        self.deleted += 1
-        if self.on_deleted:
-            self.on_deleted(name)
-
     def warn(self, error: FileError) -> None:
         """Note what was passed over."""
         if len(self.warnings) < FAILURES_KEPT:
@@ -300,7 +381,8 @@ class Report:
 
     def finish(self) -> None:
         """Note that the command is over."""
-        self.is_walking = False
+        self._walks = 0
+        self._idle = DONE
         if self.stats:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError
+from filexfer.cli.parsing import WHAT, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -17,21 +18,19 @@ if TYPE_CHECKING:
 
     from filexfer import Filter, Mirror
 
-EPILOG = """\
-choosing files:
-  Patterns are those of git's ignore files, relative to SRC: '*.o' anywhere, '/build' right in it,
-  'tmp/' only folders, '**/a/b'. Of all rules, in the order given, the last one that matches a name
-  decides; what none matches goes with its folder. With --include alone, all else is left out.
-  What is left out by any option is left out. Folders that are left out are not entered, and
-  what they are at the target is never deleted.
+MORE = """
+
+Patterns are those of git's ignore files, relative to {0}: '*.o' is anywhere, '/build' right in it,
+'tmp/' a folder. Of the rules, in the order given, the last one that matches a name decides; what
+none matches goes with its folder. With --include alone, all else is left out. What any option
+leaves out is left out: a folder is not entered then, and what it is at the target is not deleted.
 """
 
 
-def add(parser: ArgumentParser) -> None:
-    """Add the options."""
-    parser.epilog = f"{parser.epilog}\n{EPILOG}"
-    group = parser.add_argument_group("what is taken (all of it, by default)")
-    add = group.add_argument
+def add(parser: ArgumentParser, source: str) -> None:
+    """Add the options; *source* is what the help calls it."""
+    parser.epilog = f"{parser.epilog}".rstrip() + MORE.format(source)
+    add = group(parser, WHAT).add_argument
     rules: dict[str, Any] = {"dest": "rules", "metavar": "PATTERN", "action": "append"}
     add("--exclude", **rules, type=_exclude, help="leave out what matches; see below")
     add("--include", **rules, type=_include, help="take it, though an earlier rule leaves it out")
@@ -41,7 +40,7 @@ def add(parser: ArgumentParser) -> None:
         metavar="FILE",
         action="extend",
         type=_lines,
-        help="rules, one a line; those with a ! take",
+        help="rules, one a line; a ! before one includes",
     )
     add(
         "--ignore-files",
@@ -60,21 +59,21 @@ def add(parser: ArgumentParser) -> None:
     add(
         "--files-from",
         metavar="FILE",
-        help="only the names in FILE (-: standard input), one a line, relative to the one SRC",
+        help="only the names in FILE (-: standard input), one a line, relative to the one "
+        + source,
     )
     add("-0", "--null", action="store_true", help="with --files-from: NUL ends a name, not a line")
-    group = parser.add_argument_group("what else is at the target")
-    add = group.add_argument
+    add = group(parser, "what else is at the target").add_argument
     add(
         "--delete",
         action="store_true",
-        help="when all is well, remove what is not in SRC, a folder, and is not left out",
+        help="when all is well, remove what " + source + ", a folder, has not",
     )
     add("--max-delete", type=int, metavar="N", help="remove nothing if it would be more than N")
     add(
         "--allow-empty-source",
         action="store_true",
-        help="with --delete: also if nothing is left in SRC",
+        help="with --delete: also if nothing is there at all",
     )
 
 

@@ -41,7 +41,7 @@ def configure_seldom(parser: ArgumentParser) -> None:
     """Add the arguments that a command without options does without."""
     from filexfer.cli import choosing  # noqa: PLC0415 - see above
 
-    choosing.add(parser)
+    choosing.add(parser, "REMOTE")
 
 
 def run(arguments: Namespace) -> int:

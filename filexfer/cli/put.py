@@ -37,7 +37,7 @@ def configure_seldom(parser: ArgumentParser) -> None:
     """Add the arguments that a command without options does without."""
     from filexfer.cli import choosing  # noqa: PLC0415 - see above
 
-    choosing.add(parser)
+    choosing.add(parser, "SRC")
 
 
 def run(arguments: Namespace) -> int:
