@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _BRACKETS = re.compile(r"\\.|\[[!^]?\]?(?:\[:[a-z]+:\]|[^]])*\]")
+_STARS = re.compile(r"(?:^|(?<=[/!]))\*{3,}(?=/|$)")  # as a whole part of a name; one says it all
 _CLASS = re.compile(r"\[:([a-z]+):\]")
 _CLASSES = {  # which pathspec does not know
     "alnum": "0-9A-Za-z",
@@ -131,6 +132,12 @@ def last_match(made: Sequence[Rule], name: str, *, is_folder: bool) -> Rule | No
 
 def _prepared(text: str) -> str:
     """Return a pattern that says the same in the words that pathspec understands."""
+    bare = text.rstrip(" ")
+    if len(bare) < len(text) and (len(bare) - len(bare.rstrip("\\"))) % 2:
+        bare += " "  # this one is escaped
+    elif bare[-1:].isspace():  # which pathspec strips too
+        bare = f"{bare[:-1]}[{bare[-1]}]"
+    text = _STARS.sub("*", bare)
     if text.endswith(("/**", "/**/")):  # what lies in the folder, and not the folder
         text = text.removesuffix("/") + "/*" + ("/" if text.endswith("/") else "")
     return _BRACKETS.sub(_with_ranges, text) if "[:" in text else text
