@@ -349,7 +349,7 @@ def test_large_files_in_pieces(route: Route, large: bool, monkeypatch: pytest.Mo
     for name in ("tree/a.o", "tree/a.py", "tree/d/b.py", "tree/build/c.py", "alone.o", "alone.py"):
         lay(route.source / name, data)
     lay(route.source / "tree" / "little")
-    how = {"jobs": 2, "pieces": True, "filter": Filter(["*.o", "build/"])}
+    how: dict[str, Any] = {"jobs": 2, "pieces": True, "filter": Filter(["*.o", "build/"])}
     report = route.send("tree", "alone.o", "alone.py", to="to/", **how)
     assert set(tree_state(route.target / "to")) == {
         *("tree", "tree/a.py", "tree/d", "tree/d/b.py", "tree/little", "alone.py")
