@@ -22,7 +22,7 @@ from filexfer.filter import parse_moment, read_names
 from filexfer.rates import parse_size
 from filexfer.shared import pieces
 from filexfer.storage.folder import Folder
-from filexfer.transfer import chosen
+from filexfer.transfer import chosen, questions
 from filexfer.transfer.sources import Source, walk
 
 if TYPE_CHECKING:
@@ -330,6 +330,40 @@ def test_what_is_left_out_cannot_fail(route: Route) -> None:
     assert "run" in told
 
 
+def test_folders_that_are_left_out_are_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks into them, so they may be as slow or as shut as they like."""
+    lay_tree(tmp_path / "tree")
+    looked: list[int] = []
+    scandir = os.scandir
+
+    def look(fd: int) -> object:
+        looked.append(os.fstat(fd).st_ino)
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", look)
+    with Folder(tmp_path / "tree") as root:
+        source = Source(root, "", "tree", fresh=True)
+        chosen.choose([source], Options(filter=Filter(["build"])), ())
+        for _ in walk([source], Report(), lambda _: None):
+            pass
+    top = tmp_path / "tree"
+    assert (top / "sub").stat().st_ino in looked
+    assert not {(top / "build").stat().st_ino, (top / "sub/build").stat().st_ino} & set(looked)
+
+
+def test_new_folders_need_questions_too(route: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that asks about little at a time asks about all that a new folder has."""
+    monkeypatch.setattr(questions, "_ENTRIES_MAX", 2)
+    monkeypatch.setattr(questions, "OPEN_MAX", 1)
+    lay_tree(route.source / "tree")
+    how, expected = CASES["exclude"]
+    report, _ = send(route, how)
+    assert not failures(report)
+    assert set(tree_state(route.target / "to" / "tree")) == expected
+
+
 def test_files_named_by_themselves(route: Route) -> None:
     """Their last component counts, and their size."""
     for name in ("d/a.py", "d/b.o", "large"):
@@ -409,11 +443,12 @@ def test_what_is_listed_and_not_there_fails(route: Route) -> None:
     lay(route.source / "tree" / "a")
     lay(route.source / "tree" / "d" / "b")
     lay(route.source / "tree" / "d" / "c")
-    report, _ = send(route, Filter(names=["a", "gone", "d", "d/b", "a", "a/below", "no/where"]))
+    wanted = Filter(names=["a", "gone", "d", "d/b", "a", "a/below", "no/where"])
+    report, _ = send(route, wanted, if_exists="overwrite")
     assert {name.partition("tree/")[2] for name in failures(report)} == {
         *("gone", "a/below", "no/where")
     }
-    assert report.files == 3
+    assert (report.files, report.skipped) == (3, 0)
 
 
 def test_a_list_that_has_the_source_itself(route: Route) -> None:
@@ -557,3 +592,5 @@ def test_the_judge_forgets_and_finds_out_again(monkeypatch: pytest.MonkeyPatch) 
         assert judge.other("a/b/x").is_taken
         assert judge.other("a/no/b/c/d").is_left
         assert judge.other("c/d/e/x").is_taken
+        assert len(judge._folders) <= 2
+        assert len(judge._ignore_rules) <= 2

@@ -105,7 +105,8 @@ def test_temporary_files_stay(route: Route) -> None:
 def test_what_is_left_out_stays(route: Route) -> None:
     """With the folders it lies in, and whether the source has it or not."""
     lay(route.source / "tree" / "log" / "b.log")
-    _, removed = mirror(route, filter=Filter(["*.log", "/d/more", "pipe", "/hollow"]))
+    report, removed = mirror(route, filter=Filter(["*.log", "/d/more", "pipe", "/hollow"]))
+    assert not failures(report)
     assert removed == EXTRA - {
         *("log", "log/a.log", "d/more", "d/more/deep", "d/more/deep/x"),
         *("pipe", "hollow/\x1b[31m"),
@@ -116,8 +117,10 @@ def test_of_what_is_included_the_rest_goes(route: Route) -> None:
     """A folder that is made only for what is in it goes with the last of that."""
     for name in ("one/x.py", "two/x.py", "two/y", "d/z.py"):
         lay(route.target / "to" / "tree" / name)
+    (route.target / "to" / "tree" / "bare" / "deep").mkdir(parents=True)
     lay(route.source / "tree" / "d" / "k.py")
-    _, removed = mirror(route, filter=Filter(["!*.py"]))
+    report, removed = mirror(route, filter=Filter(["!*.py"]))
+    assert not failures(report)
     assert removed == {"one", "one/x.py", "two/x.py", "d/z.py"}
 
 
