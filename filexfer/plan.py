@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 
-from filexfer.entry import FOLDER
+from filexfer.entry import FILE, FOLDER
 from filexfer.errors import FileError
 from filexfer.planned import LEFT_OUT, REFUSED, SEND, PlanEntry
 from filexfer.report import FAILURES_KEPT, Report
@@ -56,12 +56,18 @@ class Plan(Report):
         super().skip(name, entry, result)
         self._tell(PlanEntry(name, result, entry.type, entry.size))
 
-    def fail(self, error: FileError, entry: Entry | None = None) -> None:
-        """Count what would fail; *entry* is it, where that is known."""
+    def fail(self, error: FileError, size: int = 0) -> None:
+        """Count what would fail; *size* in bytes, where that is known."""
+        self._refuse(error, FILE if size else "", size)
+
+    def refuse_entry(self, error: FileError, entry: Entry) -> None:
+        """Count what would fail."""
+        self._refuse(error, entry.type, entry.size)
+
+    def _refuse(self, error: FileError, kind: str, size: int) -> None:
         before = self.failed
-        super().fail(error)
+        super().fail(error, size)
         if self.failed > before:
-            kind, size = (entry.type, entry.size) if entry else ("", 0)
             self._tell(PlanEntry(error.name, REFUSED, kind, size, str(error.code), error.text))
 
     def warn(self, error: FileError) -> None:
@@ -98,6 +104,6 @@ class Plan(Report):
 
 _TAKEN = ("to_send", "to_send_bytes", "to_make", "left_out", "remarks")
 _ENDED = (
-    *("skipped", "skipped_bytes", "failed", "failures", "warnings"),
-    *("found", "found_bytes"),
+    *("skipped", "skipped_bytes", "failed", "failed_bytes", "failures"),
+    *("warnings", "found", "found_bytes"),
 )

@@ -17,7 +17,9 @@ from filexfer import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from types import ModuleType
+
+    from filexfer.cli.parsing import Parser
 
 COMMANDS = {
     "serve": "offer a folder to clients",
@@ -33,27 +35,8 @@ COMMANDS = {
     "doctor": "look for what is wrong, or where the time of a transfer goes",
     "service": "make the systemd units that run a server for good",
     "demo": "serve, upload, download and compare, all on this machine",
+    "help": "tell how a command is used",
 }
-
-EPILOG = """\
-examples:
-  filexfer serve inbox                       offer the folder 'inbox' on this machine
-  filexfer put photos fx://127.0.0.1/        upload the folder 'photos'
-  filexfer get fx://127.0.0.1/photos .       download it again
-
-'filexfer COMMAND --help' tells more. A remote place is fx://HOST[:PORT]/PATH or HOST:PATH,
-or NAME:PATH, where 'filexfer login NAME' has stored the server.
-
-exit codes:
-  0 all well (skipped files included)   5 integrity: bytes or names are wrong
-  1 a fault in filexfer                 6 network or time-out
-  2 usage                               7 the server refused the whole command
-  3 one or more files failed            8 the local disk
-  4 trust: encryption or rights         130 interrupted, 143 terminated
-"""
-
-
-_MESSAGE_MAX = 1000  # characters about words that make no sense
 
 
 class Terminated(KeyboardInterrupt):
@@ -113,70 +96,39 @@ def console() -> None:
     _exit(code)
 
 
-def _run(words: list[str]) -> int:
-    import argparse  # noqa: PLC0415 - see the module's text
-    from functools import partial  # noqa: PLC0415 - comes with argparse
-    from importlib import import_module  # noqa: PLC0415 - as above
+def parser_of(name: str) -> Parser:
+    """Return the parser of a command, with all its arguments."""
+    from filexfer.cli.parsing import Parser  # noqa: PLC0415 - loads argparse: see the module's text
 
-    from filexfer.names import shown  # noqa: PLC0415 - loaded by now
-
-    # There are no translations to be found, and looking for them loads locale: 0.5 ms.
-    argparse._ = _as_it_is  # type: ignore[attr-defined] # its name for gettext
-
-    class Parser(argparse.ArgumentParser):
-        """One that shows escaped what it does not understand: it may be a file's name."""
-
-        def error(self, message: str) -> NoReturn:
-            super().error(shown(message, _MESSAGE_MAX))
-
-    # Without a width, argparse loads shutil (and with it bz2 and lzma) to find it out.
-    formatter = partial(argparse.RawDescriptionHelpFormatter, width=_terminal_width())
-    if not words or words[0] not in COMMANDS:
-        parser: argparse.ArgumentParser = Parser(
-            prog="filexfer",
-            description="Fast, verified file transfer: a server offers a folder, "
-            "a client uploads and downloads files and trees.",
-            epilog=EPILOG,
-            formatter_class=formatter,
-        )
-        parser.add_argument("-V", "--version", action="version", version=f"filexfer {__version__}")
-        commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-        for name, text in COMMANDS.items():
-            commands.add_parser(name, help=text)
-        parser.parse_args(words)
-    command = import_module(f"filexfer.cli.{words[0]}")
-    parser = Parser(
-        prog=f"filexfer {words[0]}",
-        description=COMMANDS[words[0]].capitalize() + ".",
-        epilog=command.EPILOG,
-        formatter_class=formatter,
-        allow_abbrev=False,
-    )
+    command = _command(name)
+    parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
     command.configure(parser)
-    code: int = command.run(parser.parse_args(words[1:]))
-    return code
+    return parser
 
 
-def _as_it_is(text: str) -> str:
-    return text
+def _command(name: str) -> ModuleType:
+    from importlib import import_module  # noqa: PLC0415 - loaded by Python itself
+
+    return import_module(f"filexfer.cli.{name}")
+
+
+def _run(words: list[str]) -> int:
+    name = words[0] if words else ""
+    if name in COMMANDS:
+        arguments = parser_of(name).parse_args(words[1:])
+        return int(_command(name).run(arguments))
+    from filexfer.cli import overview  # noqa: PLC0415 - only without a command
+
+    if name not in ("-h", "--help"):
+        raise overview.no_command(name)
+    print(overview.text(COMMANDS), end="")
+    return 0
 
 
 def _restart_in_utf8() -> None:
     from os import execv  # noqa: PLC0415 - seldom needed
 
     execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - itself
-
-
-def _terminal_width() -> int:
-    from os import environ, get_terminal_size  # noqa: PLC0415 - loaded by then
-
-    columns = environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
-        return int(columns) - 2
-    try:
-        return max(40, get_terminal_size(1).columns - 2)
-    except OSError:  # standard output is no terminal
-        return 78
 
 
 def _say(text: str) -> None:

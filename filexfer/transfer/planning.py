@@ -130,7 +130,7 @@ class _PutQuestions(Questions):
             code, text = reasons.get(index, ("", ""))
             if letter == protocol.REFUSE:
                 why = FileError(code or Code.DENIED, name, shown(text or "refused"))
-                self._plan.fail(why, entry)
+                self._plan.refuse_entry(why, entry)
             elif letter in (protocol.SAME, protocol.SKIP):
                 if entry.type != FOLDER:
                     is_same = letter == protocol.SAME
@@ -147,7 +147,8 @@ class _PutQuestions(Questions):
         try:
             self._check(offer)
         except FileError as error:
-            self._plan.fail(FileError(error.code, offer.wire_name, error.text), offer.entry)
+            why = FileError(error.code, offer.wire_name, error.text)
+            self._plan.refuse_entry(why, offer.entry)
         else:
             self._plan.send(offer.wire_name, offer.entry, code, text)
 
@@ -282,10 +283,10 @@ class _GetAnswers(_PutAnswers):
             return letter
         unsent = self.unsent.pop(wire_name, None) if offered.type == FILE else None
         if choice is Choice.REFUSE:
-            plan.fail(FileError(decision.code, name, decision.text), offered)
+            plan.refuse_entry(FileError(decision.code, name, decision.text), offered)
         elif letter == protocol.SEND:
             if unsent:
-                plan.fail(unsent, offered)
+                plan.refuse_entry(unsent, offered)
             else:
                 plan.send(name, offered, decision.code, decision.text)
             return protocol.SKIP

@@ -97,12 +97,12 @@ def walk(
                 wire_name = prefix + rest if rest else source.wire_name
                 if shares > 1 and not split.has(entry, reader):
                     continue
-                if entry.type == FILE:
+                if entry.type != FOLDER:
+                    if entry.type != FILE and (refusal := _refusal(entry, wire_name, source)):
+                        failed(refusal)
+                        continue
                     report.found += 1
                     report.found_bytes += entry.size
-                elif refusal := _refusal(entry, wire_name, source):
-                    failed(refusal)
-                    continue
                 if wire_name or entry.type != FOLDER:
                     offer = Offer(source, entry, wire_name)
                     if shares > 1:
@@ -112,7 +112,7 @@ def walk(
             tell(error)
         finally:
             reader.close()
-    report.is_walking = False
+    report.add_walks(-1)
 
 
 def count(source: Source, most: int) -> int:
