@@ -1,5 +1,17 @@
 """What a transfer would do: counted while it is found out, and told name by name.
 
+A ``Report`` has of a plan:
+
+    on_plan         is called with the ``PlanEntry`` of each name
+    on_mapping      is called before that with each source and what it lands as, for people
+    to_send         files and links that would be sent
+    to_send_bytes   their sizes in bytes
+    to_make         folders that would be made or brought up to date
+    left_out        how many are passed over
+    remarks         what may go wrong elsewhere, and is no failure here
+    is_plan         whether nothing was transferred; then ``skipped``, ``failed`` and so on are
+                    what would have been
+
 This module must not know how it is found out, or how it is shown.
 """
 
@@ -29,6 +41,7 @@ class Plan(Report):
         super().__init__(told.on_progress)
         self.on_plan = told.on_plan
         self.started = told.started
+        self.remarks: list[FileError] = []
         # Names as hashes, 8 bytes each, which are needed only if the connection is lost.
         self._told = array("q")
         self._told_before: set[int] = set()

@@ -13,12 +13,11 @@ from filexfer.errors import Code, FileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
-    from filexfer.planned import PlanEntry
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 
@@ -106,16 +105,15 @@ class Report:
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
-        on_plan: Is called with the ``PlanEntry`` of each name, where a plan is made.
-        on_mapping: Is called before that with each source, and what it lands as, for people.
-        to_send: Files and links that would be sent, by the plan.
-        to_send_bytes: Their sizes in bytes.
-        to_make: Folders that would be made or brought up to date.
-        left_out: What the plan has passed over.
-        remarks: What the plan has found that may go wrong elsewhere, and is no failure here.
-        is_plan: Whether nothing was transferred, and what counts is what would have been.
+        on_plan: And the others below: of a plan, as ``filexfer.plan`` explains them.
 
     """
+
+    on_plan: Callable[[Any], object] | None = None  # with a PlanEntry
+    on_mapping: Callable[[str, str], object] | None = None
+    to_send = to_send_bytes = to_make = left_out = 0
+    remarks: Sequence[FileError] = ()
+    is_plan = False
 
     def __init__(
         self,
@@ -128,8 +126,7 @@ class Report:
         self.confirmed = self.confirmed_bytes = self.partial_bytes = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
-        self.moved = 0
-        self.found = self.found_bytes = 0
+        self.moved = self.found = self.found_bytes = 0
         self.entered = ""
         self.destination = ""
         self.started = monotonic()
@@ -137,11 +134,6 @@ class Report:
         self.stats: Stats | None = None
         self.on_progress = on_progress
         self.on_file = on_file
-        self.on_plan: Callable[[PlanEntry], object] | None = None
-        self.on_mapping: Callable[[str, str], object] | None = None
-        self.to_send = self.to_send_bytes = self.to_make = self.left_out = 0
-        self.remarks: list[FileError] = []
-        self.is_plan = False
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")
