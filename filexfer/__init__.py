@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
+    from filexfer.filter import Filter as Filter
+    from filexfer.options import Mirror as Mirror
     from filexfer.options import Options as Options
     from filexfer.planned import PlanEntry as PlanEntry
     from filexfer.report import FileResult as FileResult
@@ -42,6 +44,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "Client": "filexfer.client",
     "Limits": "filexfer.serving.limits",
+    "Filter": "filexfer.filter",
+    "Mirror": "filexfer.options",
     "Options": "filexfer.options",
     "Entry": "filexfer.entry",
     "ConnectionLost": "filexfer.errors",

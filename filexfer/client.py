@@ -21,7 +21,7 @@ from filexfer.wire.dial import Door
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Self
 
     from filexfer.entry import Entry
@@ -127,6 +127,10 @@ class Client(Lasting):
         if not paths:
             raise UsageError("there is nothing to put")
         options, report = self._begun(options, report)
+        if options.filter or options.mirror:
+            from filexfer.transfer import chosen  # noqa: PLC0415 - seldom needed
+
+            chosen.check(paths, options)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
         there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
@@ -135,11 +139,13 @@ class Client(Lasting):
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
-            if options.dry_run or options.preflight:
+            if options.filter or options.mirror:
+                missing += chosen.choose(found, options, self._door.rights)
+            if options.plans:
                 from filexfer import preflight  # noqa: PLC0415 - seldom asked for
 
-                preflight.tell_mapping(report, zip(paths, map(self.url, names), strict=True))
-                if not preflight.put(self._retrying, found, missing, options, report):
+                lands = zip(paths, map(self.url, names), strict=True)
+                if not preflight.put(self._retrying, found, missing, lands, options, report):
                     return report
             options = jobs.settled_for(found, options, self._door)
 
@@ -153,12 +159,8 @@ class Client(Lasting):
 
                     shared_upload.put(self._door, connection, found, options, report)
 
-            def lost() -> bool:
-                for source in found:
-                    source.fresh = False
-                return True
-
-            self._retrying(once, options, report, lost)
+            self._retrying(once, options, report, lambda: _none_is_fresh(found))
+            self._mirror_up(found, options, report)
         finally:
             for storage in storages.values():
                 storage.close()
@@ -199,20 +201,22 @@ class Client(Lasting):
         if not wanted:
             raise UsageError("there is nothing to get")
         how, report = self._begun(options, report)
+        if how.filter or how.mirror:
+            from filexfer.transfer import finding, mirror  # noqa: PLC0415 - seldom needed
         local = os.fspath(destination)
         plain = [name.strip("/") for name in wanted]
         found, files = self._request(
             lambda each: requests.look(each, plain, jobs.least_files(how, self._door)), how
         )
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
+        if chosen := how.filter:
+            self._request(lambda each: finding.choose(each, mapping, chosen), how)
+        if how.mirror:
+            mirror.check_mapping(mapping, self._door.rights)
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
         report.destination = mapping.landed
-        if how.dry_run or how.preflight:
-            from filexfer import preflight  # noqa: PLC0415 - seldom asked for
-
-            preflight.tell_mapping(report, zip(map(self.url, mapping.targets), places, strict=True))
-            if not preflight.get(self._retrying, mapping, how, report):
-                return report
+        if how.plans and not self._is_clear(mapping, places, how, report):
+            return report
         how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         if all(entry.type != FOLDER for entry in mapping.entries):
             report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
@@ -226,8 +230,20 @@ class Client(Lasting):
                 shared_download.get(self._door, connection, mapping, how, report)
 
         self._retrying(once, how, report, lambda: True)
+        if how.mirror:
+            with mirror.target(mapping) as folder:
+                self._request(lambda c: mirror.down(c, folder, mapping, how, report), how)
         report.finish()
         return report
+
+    def _is_clear(
+        self, mapping: Download, places: Sequence[str], options: Options, report: Report
+    ) -> bool:
+        """Plan a download, and tell whether to go on with it."""
+        from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+        lands = zip(map(self.url, mapping.targets), places, strict=True)
+        return preflight.get(self._retrying, mapping, lands, options, report)
 
     def put_stream(
         self,
@@ -354,6 +370,13 @@ class Client(Lasting):
         message = protocol.Remove(name=name.strip("/"), recursive=recursive)
         self._request(lambda connection: requests.carry_out(connection, message))
 
+    def _mirror_up(self, sources: Sequence[Source], options: Options, report: Report) -> None:
+        """Remove on the server what the sources have not, if that is wished."""
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            self._request(lambda each: mirror.up(each, sources, options, report), options)
+
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
         """Return the options and the report of a transfer that begins."""
         options, report = options or Options(), report or Report()
@@ -364,5 +387,11 @@ class Client(Lasting):
 
 
 def _check_plannable(options: Options) -> None:
-    if options.dry_run or options.preflight:
+    if options.plans:
         raise UsageError("standard input and output cannot be planned: name a file")
+
+
+def _none_is_fresh(sources: Sequence[Source]) -> bool:
+    for source in sources:
+        source.fresh = False
+    return True

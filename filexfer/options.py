@@ -9,8 +9,35 @@ from filexfer.errors import UsageError
 from filexfer.hashing import ALGORITHMS, DEFAULT
 from filexfer.wire.protocol import IF_EXISTS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.filter import Filter
+
 JOBS_MAX = 64
 DURABILITIES = ("none", "batch", "file")
+
+
+class Mirror:
+    """That what the source has not is removed at the target, when all else went well.
+
+    What the filter leaves out stays, and so does everything if any file failed or any folder of
+    the source could not be read.
+
+    Args:
+        most: Files, links and folders that may be removed; if there are more, none is. None for
+            any number.
+        allow_empty_source: Go on if nothing is left in a source, though that removes everything.
+
+    Raises:
+        UsageError: if *most* is negative.
+
+    """
+
+    def __init__(self, *, most: int | None = None, allow_empty_source: bool = False) -> None:
+        if most is not None and most < 0:
+            raise UsageError("the number of files that may be deleted must not be negative")
+        self.most = most
+        self.allow_empty_source = allow_empty_source
 
 
 class Options:
@@ -31,6 +58,8 @@ class Options:
         stats: Find out where the time goes; the report has the figures.
         dry_run: Only find out what would be done, and write nothing at either side.
         preflight: Do so first, and transfer only if nothing would fail.
+        filter: What is taken of the sources; everything by default.
+        mirror: Whether and how what the source has not is removed at the target at last.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -50,6 +79,8 @@ class Options:
         stats: bool = False,
         dry_run: bool = False,
         preflight: bool = False,
+        filter: Filter | None = None,  # noqa: A002 - the word for it
+        mirror: Mirror | None = None,
     ) -> None:
         for value, allowed in (
             (if_exists, IF_EXISTS),
@@ -62,6 +93,10 @@ class Options:
             raise UsageError(f"jobs must be 1 to {JOBS_MAX}, not {jobs}")
         if retries < 0:
             raise UsageError("retries must not be negative")
+        if mirror and if_exists == "keep-both":
+            raise UsageError("a mirror has each file once: keep-both cannot be")
+        if mirror and filter and filter.names is not None:
+            raise UsageError("with a list of names nothing can be deleted")
         self.if_exists = if_exists
         self.checksum = checksum
         self.algorithm = algorithm
@@ -72,6 +107,13 @@ class Options:
         self.stats = stats
         self.dry_run = dry_run
         self.preflight = preflight
+        self.filter = filter
+        self.mirror = mirror
+
+    @property
+    def plans(self) -> bool:
+        """Whether a plan is made."""
+        return self.dry_run or self.preflight
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""

@@ -1,17 +1,5 @@
 """What a transfer would do: counted while it is found out, and told name by name.
 
-A ``Report`` has of a plan:
-
-    on_plan         is called with the ``PlanEntry`` of each name
-    on_mapping      is called before that with each source and what it lands as, for people
-    to_send         files and links that would be sent
-    to_send_bytes   their sizes in bytes
-    to_make         folders that would be made or brought up to date
-    left_out        how many are passed over
-    remarks         what may go wrong elsewhere, and is no failure here
-    is_plan         whether nothing was transferred; then ``skipped``, ``failed`` and so on are
-                    what would have been
-
 This module must not know how it is found out, or how it is shown.
 """
 
@@ -89,10 +77,10 @@ class Plan(Report):
         self.left_out += 1
         self._tell(PlanEntry(error.name, LEFT_OUT, code=str(error.code), text=error.text))
 
-    def leave_out(self, name: str, entry: Entry, text: str = "") -> None:
-        """Count what is not to be sent at all, and why."""
-        self.left_out += 1
-        self._tell(PlanEntry(name, LEFT_OUT, entry.type, entry.size, "", text))
+    def leave_out(self, name: str, reason: str) -> None:
+        """Count what is left out."""
+        super().leave_out(name, reason)
+        self._tell(PlanEntry(name, LEFT_OUT, text=reason))
 
     def settle(self, told: Report) -> None:
         """Bring the report of the command up to date with what was found out."""
@@ -115,8 +103,9 @@ class Plan(Report):
             self.on_plan(entry)
 
 
-_TAKEN = ("to_send", "to_send_bytes", "to_make", "left_out", "remarks")
+_TAKEN = ("to_send", "to_send_bytes", "to_make", "remarks")
 _ENDED = (
+    "left_out",
     *("skipped", "skipped_bytes", "failed", "failed_bytes", "failures"),
     *("warnings", "found", "found_bytes"),
 )

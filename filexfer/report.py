@@ -10,10 +10,11 @@ from time import monotonic
 
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code, FileError
+from filexfer.spared import Spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from filexfer.entry import Entry
@@ -76,7 +77,7 @@ class FileResult:
         self.text = text
 
 
-class Report:
+class Report(Spared):
     """Counts of one command; the same object is brought up to date while it runs.
 
     For one thread: what runs beside it counts in a branch of its own.
@@ -105,15 +106,8 @@ class Report:
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
-        on_plan: And the others below: of a plan, as ``filexfer.plan`` explains them.
 
     """
-
-    on_plan: Callable[[Any], object] | None = None  # with a PlanEntry
-    on_mapping: Callable[[str, str], object] | None = None
-    to_send = to_send_bytes = to_make = left_out = 0
-    remarks: Sequence[FileError] = ()
-    is_plan = False
 
     def __init__(
         self,
@@ -160,7 +154,7 @@ class Report:
         self._floor = self.handled, self.handled_bytes
         self._expected = self.total, self.total_bytes
         self.skipped = self.skipped_bytes = self.failed = self.failed_bytes = self.folders = 0
-        self.found = self.found_bytes = self.partial_bytes = 0
+        self.found = self.found_bytes = self.partial_bytes = self.left_out = 0
         self.confirmed, self.confirmed_bytes = self.files, self.bytes
         self._sending = self._receiving = self._verifying = self._flushing = 0
         self._walks = 1 if self.is_walking else 0
@@ -255,6 +249,7 @@ class Report:
             part.measure()
         if self.on_file:
             part.on_file = part._note_result
+        part.is_branch = True
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -290,7 +285,7 @@ class Report:
             self.fail(FileError(*parts))
         self.on_file = told
         for parts in warnings:
-            self.warn(FileError(*parts))
+            self.refuse(FileError(*parts))
         if told:
             for parts in results:
                 if parts[0] not in again:
@@ -368,6 +363,8 @@ class Report:
         """Count what is not sent: a failure, or something that is passed over."""
         if error.code == Code.PASSED_OVER:
             self.warn(error)
+        elif error.code == Code.LEFT_OUT:
+            self.leave_out(error.name, error.text)
         else:
             self.fail(error)
 

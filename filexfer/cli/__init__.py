@@ -96,13 +96,22 @@ def console() -> None:
     _exit(code)
 
 
-def parser_of(name: str) -> Parser:
-    """Return the parser of a command, with all its arguments."""
+def parser_of(name: str, words: Sequence[str] | None = None) -> Parser:
+    """Return the parser of a command.
+
+    Args:
+        name: Of the command.
+        words: What is to be parsed; if there are no options among them, those that are seldom
+            needed are not there, because each takes time to be added. By default all are.
+
+    """
     from filexfer.cli.parsing import Parser  # noqa: PLC0415 - loads argparse: see the module's text
 
     command = _command(name)
     parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
     command.configure(parser)
+    if hasattr(command, "configure_seldom") and (words is None or _has_options(words)):
+        command.configure_seldom(parser)
     return parser
 
 
@@ -115,7 +124,7 @@ def _command(name: str) -> ModuleType:
 def _run(words: list[str]) -> int:
     name = words[0] if words else ""
     if name in COMMANDS:
-        arguments = parser_of(name).parse_args(words[1:])
+        arguments = parser_of(name, words[1:]).parse_args(words[1:])
         return int(_command(name).run(arguments))
     from filexfer.cli import overview  # noqa: PLC0415 - only without a command
 
@@ -123,6 +132,10 @@ def _run(words: list[str]) -> int:
         raise overview.no_command(name)
     print(overview.text(COMMANDS), end="")
     return 0
+
+
+def _has_options(words: Sequence[str]) -> bool:
+    return any(word[:1] == "-" and word != "-" for word in words)
 
 
 def _restart_in_utf8() -> None:

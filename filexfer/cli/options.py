@@ -99,6 +99,22 @@ def add_transfer(parser: ArgumentParser) -> None:
     )
 
 
+def add_planning(parser: ArgumentParser) -> None:
+    """Add that a transfer is only planned, or first."""
+    add = group(parser, SAFETY).add_argument
+    add(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="only ask the other side, and list what would be done; nothing is written",
+    )
+    add(
+        "--preflight",
+        action="store_true",
+        help="find that out first, and transfer only if nothing would fail",
+    )
+
+
 def _add_safety(safety: _ArgumentGroup) -> None:
     from filexfer.hashing import ALGORITHMS, DEFAULT  # noqa: PLC0415 - see the module's text
 
@@ -115,17 +131,6 @@ def _add_safety(safety: _ArgumentGroup) -> None:
         metavar="NAME",
         help=f"verify by {DEFAULT} (default; finds every damage), sha256 or blake2b (which also "
         "resist somebody who forges files) or md5",
-    )
-    safety.add_argument(
-        "-n",
-        "--dry-run",
-        action="store_true",
-        help="only ask the other side, and list what would be done; nothing is written",
-    )
-    safety.add_argument(
-        "--preflight",
-        action="store_true",
-        help="find that out first, and transfer only if nothing would fail",
     )
 
 
@@ -237,6 +242,11 @@ def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
     from filexfer import Options  # noqa: PLC0415 - see the module's text
 
+    chosen = mirror = None
+    if hasattr(arguments, "rules"):  # there are options at all
+        from filexfer.cli import choosing  # noqa: PLC0415 - loaded by now
+
+        chosen, mirror = choosing.filter_from(arguments), choosing.mirror_from(arguments)
     return Options(
         if_exists=arguments.if_exists,
         checksum=arguments.checksum,
@@ -245,9 +255,24 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
-        dry_run=arguments.dry_run,
-        preflight=arguments.preflight,
+        dry_run=getattr(arguments, "dry_run", False),
+        preflight=getattr(arguments, "preflight", False),
+        filter=chosen,
+        mirror=mirror,
     )
+
+
+def refuse_for_streams(choices: Options) -> None:
+    """Refuse what makes no sense for standard input or output.
+
+    Raises:
+        UsageError: if something was given.
+
+    """
+    if choices.filter or choices.mirror:
+        from filexfer import UsageError  # noqa: PLC0415 - see the module's text
+
+        raise UsageError("nothing can be chosen or deleted where - stands for a file")
 
 
 def _jobs(text: str) -> int | None:

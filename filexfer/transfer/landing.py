@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from filexfer.choice.judges import Judges
     from filexfer.entry import Entry
 
 QUESTIONS_MAX = 100  # targets that are looked at beforehand; of others it is asked with the rest
@@ -96,6 +97,8 @@ class Download:
         entries: What these are on the server.
         missing: The names that are not there.
         landed: Where it lands, for people.
+        above: Folders of which only a part is wanted, that part aside, as the server has them.
+        judges: Decide what is taken, if not everything is.
 
     """
 
@@ -117,6 +120,8 @@ class Download:
             landed += ("" if not local or local.endswith("/") else "/") + last_part(names[0])
         is_open = (len(names) > 1 or folders) and not landed.endswith("/")
         self.landed = landed + "/" if is_open and landed else landed
+        self.above: list[Entry] = []
+        self.judges: Judges | None = None
 
 
 class Placement:
