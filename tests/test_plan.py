@@ -15,8 +15,10 @@ from test_transfer import MEBIBYTE, ODD, SECOND, TIME, Route, failures, lay
 from filexfer import (
     Client,
     FileResult,
+    Filter,
     Limits,
     LocalError,
+    Mirror,
     Options,
     PlanEntry,
     RefusedError,
@@ -168,6 +170,41 @@ def changes(top: Path) -> list[tuple[str, int]]:
         for where, folders, files in os.walk(top)
         for path in (os.path.join(where, each) for each in (".", *folders, *files))
     )
+
+
+CHOSEN = ["*.o", "/build", "!build/keep"]
+
+
+@pytest.mark.parametrize("rules", [CHOSEN, ["!*.jpg"]], ids=["exclude", "include"])
+def test_a_plan_of_what_is_chosen(route: Route, rules: list[str]) -> None:
+    """What a filter leaves out is told with its reason; the rest is as in the transfer."""
+    for name in ("a", "a.o", "x.jpg", "build/keep", "build/b", "sub/c", "sub/c.o", "sub/y.jpg"):
+        lay(route.source / "d" / name)
+    lay(route.target / "d" / "sub" / "c")
+    planned, real = Told(), Told()
+    left: dict[str, str] = {}
+    real.report.on_left_out = left.__setitem__
+    route.send("d", report=planned.report, filter=Filter(rules), **DRY)
+    route.send("d", report=real.report, filter=Filter(rules), jobs=1)
+    one, other = planned.report, real.report
+    assert planned.verdicts() == real.results() | dict.fromkeys(left, "left_out")
+    assert (one.to_send, one.skipped, one.failed) == (other.files, other.skipped, other.failed)
+    assert one.left_out == other.left_out == len(left) > 0
+    assert {each.text for each in planned.planned if each.name in left} == {*left.values()}
+
+
+def test_a_plan_of_a_mirror(serve: Serve, tmp_path: Path) -> None:
+    """A plan removes nothing; what would be removed is not told."""
+    route = Route("up", serve(allow=["overwrite", "delete"]), tmp_path / "local")
+    lay(route.source / "d" / "a")
+    lay(route.target / "d" / "b")
+    assert route.send("d", mirror=Mirror(), **DRY).deleted == 0
+    assert (route.target / "d" / "b").exists()
+    lay(route.target / "d" / "a", b"other")
+    assert route.send("d", mirror=Mirror(), preflight=True).is_plan
+    assert (route.target / "d" / "b").exists()
+    report = route.send("d", mirror=Mirror(), preflight=True, if_exists="overwrite")
+    assert (report.files, report.deleted) == (1, 1)
 
 
 def test_what_lands_where_is_told_first(route: Route) -> None:
