@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from filexfer.filter import Filter as Filter
     from filexfer.options import Mirror as Mirror
     from filexfer.options import Options as Options
+    from filexfer.planned import PlanEntry as PlanEntry
     from filexfer.report import FileResult as FileResult
     from filexfer.report import Report as Report
     from filexfer.security.trust import Trust as Trust
@@ -60,6 +61,7 @@ _HOMES = {
     "TrustError": "filexfer.errors",
     "UsageError": "filexfer.errors",
     "FileResult": "filexfer.report",
+    "PlanEntry": "filexfer.planned",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
     "Trust": "filexfer.security.trust",

@@ -141,6 +141,12 @@ class Client(Lasting):
             found, missing = upload.find_sources(paths, names, there, storages)
             if options.filter or options.mirror:
                 missing += chosen.choose(found, options, self._door.rights)
+            if options.plans:
+                from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+                lands = zip(paths, map(self.url, names), strict=True)
+                if not preflight.put(self._retrying, found, missing, lands, options, report):
+                    return report
             options = jobs.settled_for(found, options, self._door)
 
             def once(connection: Connection) -> None:
@@ -153,12 +159,7 @@ class Client(Lasting):
 
                     shared_upload.put(self._door, connection, found, options, report)
 
-            def lost() -> bool:
-                for source in found:
-                    source.fresh = False
-                return True
-
-            self._retrying(once, options, report, lost)
+            self._retrying(once, options, report, lambda: _none_is_fresh(found))
             self._mirror_up(found, options, report)
         finally:
             for storage in storages.values():
@@ -213,8 +214,10 @@ class Client(Lasting):
         if how.mirror:
             mirror.check_mapping(mapping, self._door.rights)
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
-        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         report.destination = mapping.landed
+        if how.plans and not self._is_clear(mapping, places, how, report):
+            return report
+        how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         if all(entry.type != FOLDER for entry in mapping.entries):
             report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
 
@@ -232,6 +235,15 @@ class Client(Lasting):
                 self._request(lambda c: mirror.down(c, folder, mapping, how, report), how)
         report.finish()
         return report
+
+    def _is_clear(
+        self, mapping: Download, places: Sequence[str], options: Options, report: Report
+    ) -> bool:
+        """Plan a download, and tell whether to go on with it."""
+        from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+        lands = zip(map(self.url, mapping.targets), places, strict=True)
+        return preflight.get(self._retrying, mapping, lands, options, report)
 
     def put_stream(
         self,
@@ -256,6 +268,7 @@ class Client(Lasting):
         if not name or name.endswith("/"):
             raise UsageError("standard input needs a file's name at the destination")
         options, report = self._begun(options, report)
+        _check_plannable(options)
         from filexfer.storage.stream import StreamSource  # noqa: PLC0415 - as above
 
         stream = StreamSource(fd)
@@ -298,6 +311,7 @@ class Client(Lasting):
         from filexfer.transfer import download  # noqa: PLC0415 - half of the start-up time
 
         options, report = self._begun(options, report)
+        _check_plannable(options)
         target = StreamTarget(fd, name.strip("/"))
         report.destination = "standard output"
         self._retrying(
@@ -370,3 +384,14 @@ class Client(Lasting):
         if options.stats:
             report.measure()
         return options, report
+
+
+def _check_plannable(options: Options) -> None:
+    if options.plans:
+        raise UsageError("standard input and output cannot be planned: name a file")
+
+
+def _none_is_fresh(sources: Sequence[Source]) -> bool:
+    for source in sources:
+        source.fresh = False
+    return True

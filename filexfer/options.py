@@ -56,6 +56,8 @@ class Options:
         retries: How often to connect again when the connection is lost; begins anew whenever
             another file was confirmed.
         stats: Find out where the time goes; the report has the figures.
+        dry_run: Only find out what would be done, and write nothing at either side.
+        preflight: Do so first, and transfer only if nothing would fail.
         filter: What is taken of the sources; everything by default.
         mirror: Whether and how what the source has not is removed at the target at last.
 
@@ -75,6 +77,8 @@ class Options:
         pieces: bool | None = None,
         retries: int = 3,
         stats: bool = False,
+        dry_run: bool = False,
+        preflight: bool = False,
         filter: Filter | None = None,  # noqa: A002 - the word for it
         mirror: Mirror | None = None,
     ) -> None:
@@ -101,8 +105,15 @@ class Options:
         self.pieces = pieces
         self.retries = retries
         self.stats = stats
+        self.dry_run = dry_run
+        self.preflight = preflight
         self.filter = filter
         self.mirror = mirror
+
+    @property
+    def plans(self) -> bool:
+        """Whether a plan is made."""
+        return self.dry_run or self.preflight
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""

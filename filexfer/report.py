@@ -120,8 +120,7 @@ class Report(Spared):
         self.confirmed = self.confirmed_bytes = self.partial_bytes = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
-        self.moved = 0
-        self.found = self.found_bytes = 0
+        self.moved = self.found = self.found_bytes = 0
         self.entered = ""
         self.destination = ""
         self.started = monotonic()

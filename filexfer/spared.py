@@ -1,4 +1,4 @@
-"""What a transfer spared or removed: a part of its report.
+"""What a transfer spared or removed, and what it was planned to do: a part of its report.
 
 This module must not know why anything is left out, or how it is removed.
 """
@@ -9,7 +9,9 @@ from filexfer.errors import Code, FileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from filexfer.planned import PlanEntry
 
 
 class Spared:
@@ -22,6 +24,14 @@ class Spared:
         undeleted: Why nothing was removed though it was asked for, for people; else empty.
         on_left_out: Is called with the name of what the filter left out, and why.
         on_deleted: Is called with the name of what was removed at the target.
+        on_plan: Is called with the ``PlanEntry`` of each name, where a plan is made.
+        on_mapping: Is called before that with each source, and what it lands as, for people.
+        to_send: Files and links that would be sent, by the plan.
+        to_send_bytes: Their sizes in bytes.
+        to_make: Folders that would be made or brought up to date.
+        remarks: What the plan has found that may go wrong elsewhere, and is no failure here.
+        is_plan: Whether nothing was transferred; then what is counted as skipped, failed and left
+            out (that also has what was passed over) is what would have been.
 
     """
 
@@ -31,6 +41,11 @@ class Spared:
     undeleted = ""
     on_left_out: Callable[[str, str], object] | None = None
     on_deleted: Callable[[str], object] | None = None
+    on_plan: Callable[[PlanEntry], object] | None = None
+    on_mapping: Callable[[str, str], object] | None = None
+    to_send = to_send_bytes = to_make = 0
+    remarks: Sequence[FileError] = ()
+    is_plan = False
 
     def leave_out(self, name: str, reason: str) -> None:
         """Count what the filter left out."""

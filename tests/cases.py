@@ -242,6 +242,7 @@ TRUST: dict[str, str] = {  # K: TLS, tokens, rights
 HONESTY: dict[str, str] = {  # L: exit codes and output
     "L1": "one of a thousand files that fails, and every other reason for an exit code",
     "L2": "names, of files and of servers, that attack a terminal, in any locale",
+    "L3": "a dry run that writes",
     "L4": "no home folder, or one that cannot be written",
 }
 

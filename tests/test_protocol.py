@@ -50,12 +50,14 @@ MESSAGES: list[tuple[str, Message]] = [
     ('{"kind":"probe_up","size":5}', protocol.ProbeUp(size=5)),
     ('{"kind":"probe_down","size":0}', protocol.ProbeDown(size=0)),
     (
-        '{"kind":"put","if_exists":"skip","checksum":true}',
-        protocol.Put(if_exists="skip", checksum=True),
+        '{"kind":"put","if_exists":"skip","checksum":true,"plan":true}',
+        protocol.Put(if_exists="skip", checksum=True, plan=True),
     ),
     (
-        '{"kind":"get","names":["a","b/c"],"hash":"sha256","fresh":true,"share":1,"shares":2,"by_range":9}',
-        protocol.Get(names=["a", "b/c"], hash="sha256", fresh=True, share=1, shares=2, by_range=9),
+        '{"kind":"get","names":["a","b/c"],"hash":"sha256","fresh":true,"share":1,"shares":2,"by_range":9,"plan":true}',
+        protocol.Get(
+            names=["a", "b/c"], hash="sha256", fresh=True, share=1, shares=2, by_range=9, plan=True
+        ),
     ),
     (
         '{"kind":"file","name":"é\\"\\\\","size":2,"hash":"md5:' + MD5 + '","mtime":5,"mode":384}',

@@ -365,11 +365,11 @@ def test_a_count_that_was_disturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ledger = Quotas()
     account = ledger.account(fd)
 
-    def disturbed(folder: int) -> tuple[int, int]:
+    def disturbed(folder: int, **how: bool) -> tuple[int, int]:
         monkeypatch.setattr(quotas, "counted", counted)
         (tmp_path / "a").write_bytes(data(600))
         account.give_back(0, 0, 600)
-        return counted(folder)
+        return counted(folder, **how)
 
     monkeypatch.setattr(quotas, "_PRESSING", 1e9)
     monkeypatch.setattr(quotas, "counted", disturbed)

@@ -63,7 +63,7 @@ _values: dict[str, st.SearchStrategy[Any]] = {
     "version": st.just(1),
     **dict.fromkeys(("text", "program", "token"), st.sampled_from(["", "x", "\x1b]0;x\x07" * 50])),
 }
-_flags = ("checksum", "fresh", "recursive", "more", "again", "shared", "sparse", "fatal")
+_flags = ("checksum", "fresh", "recursive", "more", "again", "shared", "sparse", "fatal", "plan")
 _values |= dict.fromkeys(_flags, st.booleans())
 
 

@@ -42,6 +42,7 @@ def configure_seldom(parser: ArgumentParser) -> None:
     from filexfer.cli import choosing  # noqa: PLC0415 - see above
 
     choosing.add(parser, "REMOTE")
+    options.add_planning(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -60,6 +61,10 @@ def run(arguments: Namespace) -> int:
     ]
     report = output.report_for(arguments)
     choices = options.options_from(arguments)
+    if choices.plans:
+        from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
+
+        planning.watch(report, arguments)
     if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
         raise UsageError("only one file can go to standard output")
     if arguments.destination == "-":
@@ -72,6 +77,8 @@ def run(arguments: Namespace) -> int:
         else:
             with _Signals(client):
                 client.get(names, arguments.destination, choices, report)
+    if report.is_plan:
+        return planning.conclude(report, quiet=arguments.quiet)
     code = output.conclude(report, quiet=arguments.quiet)
     output.explain(report, is_upload=False, algorithm=arguments.hash)
     return code

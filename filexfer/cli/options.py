@@ -99,6 +99,22 @@ def add_transfer(parser: ArgumentParser) -> None:
     )
 
 
+def add_planning(parser: ArgumentParser) -> None:
+    """Add that a transfer is only planned, or first."""
+    add = group(parser, SAFETY).add_argument
+    add(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="only ask the other side, and list what would be done; nothing is written",
+    )
+    add(
+        "--preflight",
+        action="store_true",
+        help="find that out first, and transfer only if nothing would fail",
+    )
+
+
 def _add_safety(safety: _ArgumentGroup) -> None:
     from filexfer.hashing import ALGORITHMS, DEFAULT  # noqa: PLC0415 - see the module's text
 
@@ -239,6 +255,8 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
+        dry_run=getattr(arguments, "dry_run", False),
+        preflight=getattr(arguments, "preflight", False),
         filter=chosen,
         mirror=mirror,
     )

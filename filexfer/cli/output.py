@@ -38,8 +38,9 @@ def report_for(arguments: Namespace) -> Report:
 
 def conclude(report: Report, *, quiet: bool) -> int:
     """Name what failed, sum up, and return the exit code."""
-    if isinstance(report.on_progress, _Bar):
-        report.on_progress.close()
+    close_bar(report)
+    for remark in report.remarks if not quiet else ():
+        say(f"filexfer: {remark}")
     for warning in report.warnings if not quiet else ():
         say(f"filexfer: {warning}; passed over")
     for failure in report.failures:
@@ -51,6 +52,12 @@ def conclude(report: Report, *, quiet: bool) -> int:
     if not quiet:
         say(summary(report))
     return ExitCode.SOME_FAILED if report.failed or report.undeleted else ExitCode.OK
+
+
+def close_bar(report: Report) -> None:
+    """Take the bar away, if there is one."""
+    if isinstance(report.on_progress, _Bar):
+        report.on_progress.close()
 
 
 def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:

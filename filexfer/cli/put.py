@@ -38,6 +38,7 @@ def configure_seldom(parser: ArgumentParser) -> None:
     from filexfer.cli import choosing  # noqa: PLC0415 - see above
 
     choosing.add(parser, "SRC")
+    options.add_planning(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -54,6 +55,10 @@ def run(arguments: Namespace) -> int:
         raise LocalError("standard input is closed")
     report = output.report_for(arguments)
     choices = options.options_from(arguments)
+    if choices.plans:
+        from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
+
+        planning.watch(report, arguments)
     if "-" in arguments.sources:
         options.refuse_for_streams(choices)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
@@ -62,6 +67,8 @@ def run(arguments: Namespace) -> int:
             client.put_stream(0, destination, choices, report)
         else:
             client.put(arguments.sources, destination, choices, report)
+    if report.is_plan:
+        return planning.conclude(report, quiet=arguments.quiet)
     code = output.conclude(report, quiet=arguments.quiet)
     output.explain(report, is_upload=True, algorithm=arguments.hash)
     return code

@@ -5,7 +5,7 @@ This module must not know connections, or who gives grants.
 
 from __future__ import annotations
 
-from filexfer.security.access import OVERWRITE, READ
+from filexfer.security.access import LIST, OVERWRITE, READ
 from filexfer.storage.dropbox import DropBox, Places
 from filexfer.storage.limited import Allowance, Limited
 from filexfer.storage.policy import Policy
@@ -33,15 +33,29 @@ def staging(grant: Grant, if_exists: str, durability: str, *, checksum: bool = F
     """
     if grant.is_drop_box:
         return DropBox(grant.folder, durability, grant.limits or _NO_LIMITS)
-    policy = Policy(
+    policy = _policy(grant, if_exists, checksum=checksum)
+    if grant.limits:
+        return Limited(grant.folder, policy, durability, grant.limits)
+    return Staging(grant.folder, policy, durability)
+
+
+def dry_run(grant: Grant, if_exists: str, *, checksum: bool) -> Staging:
+    """Return the same for an exchange in which nothing comes, and everything is asked about."""
+    from filexfer.storage.dryrun import DropBoxDryRun, DryRun  # noqa: PLC0415 - seldom needed
+
+    if grant.is_drop_box:
+        return DropBoxDryRun(grant.folder, grant.limits or _NO_LIMITS)
+    policy = _policy(grant, if_exists, checksum=checksum)
+    return DryRun(grant.folder, policy, grant.limits, may_list=LIST in grant.rights)
+
+
+def _policy(grant: Grant, if_exists: str, *, checksum: bool) -> Policy:
+    return Policy(
         if_exists,
         checksum=checksum,
         may_overwrite=OVERWRITE in grant.rights,
         may_read=READ in grant.rights,
     )
-    if grant.limits:
-        return Limited(grant.folder, policy, durability, grant.limits)
-    return Staging(grant.folder, policy, durability)
 
 
 def places(grant: Grant) -> Callable[[Directories], Callable[[str], str]]:

@@ -285,6 +285,11 @@ class Session:
     def _put(self, message: protocol.Put) -> None:
         if message.if_exists not in IF_EXISTS:
             raise ProtocolError(f"if_exists is none of {', '.join(IF_EXISTS)}")
+        if message.plan:
+            from filexfer.serving import planned  # noqa: PLC0415 - seldom asked for
+
+            planned.put(self._connection, self._grant, message)
+            return
         report = Report()
         with granted.staging(
             self._grant, message.if_exists, self._durability, checksum=message.checksum
@@ -307,11 +312,19 @@ class Session:
         if not message.share < message.shares:
             raise ProtocolError("share must be below shares")
         report = Report()
-        sender = logged.sender(self._connection, report, message.hash, self._grant.name)
-        sender.only_name(message.by_range)
+        sender: Sender
+        if message.plan:
+            from filexfer.serving import planned  # noqa: PLC0415 - seldom asked for
+
+            sender = planned.sender(self._connection, message, report)
+        else:
+            sender = logged.sender(self._connection, report, message.hash, self._grant.name)
+            sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sources = self._without_folders(sources, sender)
         sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
+        if message.plan:
+            return
         logger.info(
             "%s got %d files, %d bytes, %d skipped, %d failed",
             self._connection.peer,

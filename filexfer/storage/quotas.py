@@ -121,7 +121,9 @@ class Account:
         self._at = _HEAD.size + number * _SIZE
         self._folder = folder
 
-    def promise(self, size: int, limit: int, credit: int = 0) -> tuple[int, int] | None:
+    def promise(
+        self, size: int, limit: int, credit: int = 0, *, sweep: bool = True
+    ) -> tuple[int, int] | None:
         """Promise *size* bytes, if that stays within the limit.
 
         Args:
@@ -129,22 +131,23 @@ class Account:
             limit: Bytes that there may be in all.
             credit: Of these, bytes that will take the place of others. All credit together stays
                 below *limit*, so that not even what is under way takes more than twice of it.
+            sweep: Whether a count may remove what dead processes left.
 
         Returns:
             What was promised, and how much of the credit was taken; None if it is too much.
 
         """
         if self._is_due():
-            self.count()
+            self.count(sweep=sweep)
         found = self._promise(size, limit, credit)
-        if found is None and self._may_count():
-            self.count()
+        if found is None and self._may_count(heed_removed=sweep):
+            self.count(sweep=sweep)
             found = self._promise(size, limit, credit)
         return found
 
-    def fits(self, size: int, limit: int) -> bool:
-        """Tell whether *size* bytes could be promised now."""
-        found = self.promise(size, limit)
+    def fits(self, size: int, limit: int, *, sweep: bool = True) -> bool:
+        """Tell whether *size* bytes could be promised now; the arguments are as there."""
+        found = self.promise(size, limit, sweep=sweep)
         if found:
             self.give_back(*found)
         return found is not None
@@ -195,7 +198,7 @@ class Account:
             promised, _ = self._promised()
             return self._used()[0], promised
 
-    def count(self) -> None:
+    def count(self, *, sweep: bool = True) -> None:
         """Count what lies there; where others are doing so already, take over their count."""
         asked = monotonic()
         with _Locked(self._quotas, 1 + ACCOUNTS_MAX + self._number, self._quotas.counting):
@@ -207,7 +210,7 @@ class Account:
                 _WHEN.pack_into(self._memory, self._at + _WHEN_AT, when, took, 0)
                 before, promised_before = self._used()[1], sum(self._promised())
             began, busy = monotonic(), thread_time()
-            published, temporary = counted(self._folder)
+            published, temporary = counted(self._folder, sweep=sweep)
             took, busy = monotonic() - began, thread_time() - busy
             with _Locked(self._quotas, mine):
                 added = self._used()[1]
@@ -219,15 +222,16 @@ class Account:
                 _USED.pack_into(self._memory, self._at + _USED_AT, used, added)
                 is_sure = added == before and promised_after == promised_before
                 again = self._when()[2] or (not is_sure and busy < _CHEAP)
+                again = again or (not sweep and temporary > 0)  # which a sweep may remove
                 _WHEN.pack_into(self._memory, self._at + _WHEN_AT, monotonic(), took, again)
 
     def _is_due(self) -> bool:
         when, took, _ = self._when()
         return not when or monotonic() - when > max(COUNT_AGAIN, _SHARE * took)
 
-    def _may_count(self) -> bool:
+    def _may_count(self, *, heed_removed: bool) -> bool:
         when, took, removed = self._when()
-        return bool(removed) or monotonic() - when > _PRESSING * took
+        return (bool(removed) and heed_removed) or monotonic() - when > _PRESSING * took
 
     def _promise(self, size: int, limit: int, credit: int) -> tuple[int, int] | None:
         with _Locked(self._quotas, 1 + self._number):
@@ -311,10 +315,11 @@ def _nameless() -> int:
         return os.dup(file.fileno())
 
 
-def counted(folder: int) -> tuple[int, int]:
+def counted(folder: int, *, sweep: bool = True) -> tuple[int, int]:
     """Return the bytes of all regular files below a folder, and those of temporary files.
 
-    Temporary files that nobody has a claim on are removed. What cannot be looked at is left out.
+    With *sweep*, temporary files that nobody has a claim on are removed. What cannot be looked at
+    is left out.
     """
     levels: list[tuple[int, list[str]]] = []
     total = temporary = 0
@@ -323,7 +328,7 @@ def counted(folder: int) -> tuple[int, int]:
         while True:
             below: list[str] = []
             levels.append((fd, below))
-            ours = _scan(fd, below)
+            ours = _scan(fd, below, sweep=sweep)
             total += ours[0]
             temporary += ours[1]
             fd = -1
@@ -343,7 +348,7 @@ def counted(folder: int) -> tuple[int, int]:
             os.close(each)
 
 
-def _scan(fd: int, below: list[str]) -> tuple[int, int]:
+def _scan(fd: int, below: list[str], *, sweep: bool) -> tuple[int, int]:
     """Return the bytes of the files in one folder, and those of temporary ones; add its folders."""
     total = 0
     temporary: list[str] = []
@@ -362,7 +367,7 @@ def _scan(fd: int, below: list[str]) -> tuple[int, int]:
                     continue  # gone meanwhile
     except OSError:
         return total, 0
-    if temporary:
+    if temporary and sweep:
         Directory("", fd, made=False).sweep()
     left = 0
     for name in temporary:

@@ -221,7 +221,7 @@ class Staged:
         return Result(decision.choice)
 
     def _replace_existing(self, existing_fd: int) -> Result:
-        if other := _other_spelling(existing_fd, self.part):
+        if other := other_spelling(existing_fd, self.part):
             text = f"{names.shown(other)} exists, and this file system takes the names for one"
             return self._failure(Code.EXISTS, text)
         self._replace()
@@ -345,7 +345,7 @@ class _Locked:
         return False
 
 
-def _other_spelling(fd: int, part: str) -> str:
+def other_spelling(fd: int, part: str) -> str:
     """Return the name of the open file if it is another that the file system takes for *part*.
 
     So of two files that a file system without capitals, or with one form of accents, cannot tell
@@ -354,10 +354,9 @@ def _other_spelling(fd: int, part: str) -> str:
     name = system.name_of(fd) if fd >= 0 else ""
     if not name or name == part:
         return ""
-    from unicodedata import normalize  # noqa: PLC0415 - seldom needed
+    from filexfer.storage.spelling import folded  # noqa: PLC0415 - seldom needed
 
-    one, other = (normalize("NFC", normalize("NFD", each).casefold()) for each in (name, part))
-    return name if one == other else ""
+    return name if folded(name) == folded(part) else ""
 
 
 _PUBLISHED = (Choice.TAKE, Choice.REPLACE, Choice.KEEP_BOTH)

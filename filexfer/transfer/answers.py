@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from filexfer.wire.connection import Connection
     from filexfer.wire.protocol import Ask
 
-_LETTERS = {
+LETTERS = {
     Choice.TAKE: protocol.SEND,
     Choice.REPLACE: protocol.SEND,
     Choice.KEEP_BOTH: protocol.SEND,
@@ -30,7 +30,7 @@ _LETTERS = {
     Choice.WANT_DIGEST: protocol.WANT_DIGEST,
     Choice.REFUSE: protocol.REFUSE,
 }
-_REASON_MAX = 60  # characters, so that an answer fits into a frame whatever is refused
+REASON_MAX = 60  # characters, so that an answer fits into a frame whatever is refused
 
 
 class Answers:
@@ -81,7 +81,7 @@ class Answers:
                 continue
             letters.append(self._letter(offered, decision))
             if decision.choice is Choice.REFUSE:
-                refused.append((index, decision.code, decision.text[:_REASON_MAX]))
+                refused.append((index, decision.code, decision.text[:REASON_MAX]))
         return letters, refused
 
     def _letter(self, offered: Entry, decision: Decision) -> str:
@@ -94,4 +94,4 @@ class Answers:
         elif choice is Choice.TAKE and offered.type == FOLDER:
             is_new = not self.asks_all and self._staging.find(offered.name) is None
             return protocol.NEW_FOLDER if is_new else protocol.SEND
-        return _LETTERS[choice]
+        return LETTERS[choice]

@@ -118,7 +118,7 @@ class Download:
             shared: Takes the folders that other connections fill too, to be finished last.
 
         """
-        for names in _in_frames(self._targets):
+        for names in in_frames(self._targets):
             connection.send(
                 protocol.Get(
                     names=names,
@@ -179,7 +179,7 @@ def _measured(
     )
 
 
-def _in_frames(names: Iterable[str]) -> Iterator[list[str]]:
+def in_frames(names: Iterable[str]) -> Iterator[list[str]]:
     """Yield the names in pieces that fit into a frame each."""
     piece: list[str] = []
     size = 0

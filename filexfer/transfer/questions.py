@@ -109,12 +109,7 @@ class Questions:
             ProtocolError: if the answer does not fit the question.
 
         """
-        if not self._asked:
-            raise ProtocolError("an answer came without a question", Code.OUT_OF_ORDER)
-        batch = self._asked.popleft()
-        if len(message.verdicts) != len(batch):
-            raise ProtocolError("an answer does not fit its question")
-        reasons = {index: (code, text) for index, code, text in message.refused}
+        batch, reasons = self._answered(message)
         skip = self._report.skip
         for index, (offer, letter) in enumerate(zip(batch, message.verdicts, strict=True)):
             if letter == protocol.SAME:
@@ -126,6 +121,15 @@ class Questions:
                 self._report.fail(error, offer.entry.size)
             else:
                 self._sort(offer, letter)
+
+    def _answered(self, message: Answer) -> tuple[list[Offer], dict[int, tuple[str, str]]]:
+        """Return what an answer is about, and its reasons by their place in it."""
+        if not self._asked:
+            raise ProtocolError("an answer came without a question", Code.OUT_OF_ORDER)
+        batch = self._asked.popleft()
+        if len(message.verdicts) != len(batch):
+            raise ProtocolError("an answer does not fit its question")
+        return batch, {index: (code, text) for index, code, text in message.refused}
 
     def _sort(self, offer: Offer, letter: str) -> None:
         entry = offer.entry

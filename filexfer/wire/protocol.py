@@ -56,9 +56,8 @@ receiver numbers the items from 1 as they come and replies, several to a packet,
 A sender may ask first: ``ask`` names entries, and ``answer`` has one letter for each:
 
     s  send it                          i  identical: it is there already
-    n  a new folder: what lies in it    k  what is there is kept; do not send
-       needs no question                r  refused: see ``refused``
-    d  ask again with the digest in the entry's ``extra``
+    n  a new folder: ask nothing in it  k  what is there is kept; do not send
+    d  ask again, digest in ``extra``   r  refused: see ``refused``
 
 A side that is busy without moving bytes sends ``alive`` every 5 seconds. A fatal error is an
 ``error`` frame; its sender then reads and drops what is under way for a moment, and closes. Who
@@ -196,14 +195,15 @@ class ProbeDown(Message, kind="probe_down"):
 
 
 class Put(Message, kind="put"):
-    """Client: items follow. *if_exists* is one of the words in ``IF_EXISTS``."""
+    """Client: items follow, or in a *plan* only questions. *if_exists* is one of ``IF_EXISTS``."""
 
     if_exists: Word = "error"
     checksum: Flag = False
+    plan: Flag = False
 
 
 class Get(Message, kind="get"):
-    """Client: send these files and folders, with questions unless *fresh*.
+    """Client: send these, with questions unless *fresh*; *plan*: only ask (``transfer.planning``).
 
     With *shares* above 1 only what lies in folders of the share numbered *share* (from 0) is sent.
     Above 0, *by_range* is the size from which files without holes are only named.
@@ -215,6 +215,7 @@ class Get(Message, kind="get"):
     share: Size = 0
     shares: Size = 1
     by_range: Size = 0
+    plan: Flag = False
 
 
 class File(Message, kind="file"):
@@ -346,10 +347,6 @@ class Stored(Message, kind="stored"):
     result: Word = "stored"
 
 
-SPELLING = (  # for plain clients that use another
-    "name the fields 'name', 'size' and 'md5' (or 'hash'), "
-    "and pack the length with '!I', not native 'i'"
-)
 IF_EXISTS = ("error", "overwrite", "update", "skip", "keep-both")
 STORED, IDENTICAL, SKIPPED, KEPT, FAILED = "stored", "identical", "skipped", "kept", "failed"
 SEND, NEW_FOLDER, SAME, SKIP, WANT_DIGEST, REFUSE = "s", "n", "i", "k", "d", "r"
