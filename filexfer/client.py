@@ -218,7 +218,7 @@ class Client(Lasting):
         if how.plans and not self._is_clear(mapping, places, how, report):
             return report
         how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
-        if all(entry.type != FOLDER for entry in mapping.entries):
+        if not how.filter and all(entry.type != FOLDER for entry in mapping.entries):
             report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
 
         def once(connection: Connection) -> None:
