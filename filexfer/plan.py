@@ -9,7 +9,7 @@ from array import array
 
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import FileError
-from filexfer.planned import LEFT_OUT, REFUSED, SEND, PlanEntry
+from filexfer.planned import DELETE, LEFT_OUT, REFUSED, SEND, PlanEntry
 from filexfer.report import FAILURES_KEPT, Report
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ class Plan(Report):
     def restart(self) -> None:
         """Begin another try."""
         super().restart()
-        self.to_send = self.to_send_bytes = self.to_make = self.left_out = 0
+        self.to_send = self.to_send_bytes = self.to_make = self.left_out = self.to_delete = 0
         self.remarks.clear()
         self._told_before = set(self._told)
 
@@ -82,6 +82,11 @@ class Plan(Report):
         super().leave_out(name, reason)
         self._tell(PlanEntry(name, LEFT_OUT, text=reason))
 
+    def doom(self, name: str) -> None:
+        """Count what would be removed at the target."""
+        self.to_delete += 1
+        self._tell(PlanEntry(name, DELETE))
+
     def settle(self, told: Report) -> None:
         """Bring the report of the command up to date with what was found out."""
         for name in _TAKEN:
@@ -105,7 +110,7 @@ class Plan(Report):
 
 _TAKEN = ("to_send", "to_send_bytes", "to_make", "remarks")
 _ENDED = (
-    "left_out",
+    *("left_out", "to_delete", "undeleted"),
     *("skipped", "skipped_bytes", "failed", "failed_bytes", "failures"),
     *("warnings", "found", "found_bytes"),
 )

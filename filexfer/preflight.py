@@ -50,6 +50,10 @@ def put(
         for error in missing:
             plan.fail(error)
         planning.put(connection, sources, options, plan)
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            mirror.plan_up(connection, sources, options.mirror, plan)
 
     retrying(once, options, plan, lambda: True)
     return _is_clear(plan, options, report)
@@ -69,12 +73,15 @@ def get(
 
     """
     plan = _begun(report, lands)
-    retrying(
-        lambda connection: planning.get(connection, mapping, options, plan),
-        options,
-        plan,
-        lambda: True,
-    )
+
+    def once(connection: Connection) -> None:
+        planning.get(connection, mapping, options, plan)
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            mirror.plan_down(connection, mapping, options.mirror, plan)
+
+    retrying(once, options, plan, lambda: True)
     return _is_clear(plan, options, report)
 
 
@@ -86,7 +93,7 @@ def _begun(report: Report, lands: Iterable[tuple[str, str]]) -> Plan:
 
 
 def _is_clear(plan: Plan, options: Options, report: Report) -> bool:
-    if options.preflight and not options.dry_run and not plan.failed:
+    if options.preflight and not options.dry_run and not (plan.failed or plan.undeleted):
         plan.settle(report)
         return True
     plan.settle_failed(report)

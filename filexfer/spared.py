@@ -21,6 +21,7 @@ class Spared:
         left_out: Files and folders that the filter left out; what is in these folders is not
             counted.
         deleted: Files, links and folders that were removed at the target, which the source has not.
+        to_delete: What would be removed there, by the plan.
         undeleted: Why nothing was removed though it was asked for, for people; else empty.
         on_left_out: Is called with the name of what the filter left out, and why.
         on_deleted: Is called with the name of what was removed at the target.
@@ -37,7 +38,7 @@ class Spared:
 
     warnings: list[FileError]
     is_branch = False  # then what is left out is counted where the branch comes back
-    left_out = deleted = 0
+    left_out = deleted = to_delete = 0
     undeleted = ""
     on_left_out: Callable[[str, str], object] | None = None
     on_deleted: Callable[[str], object] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -193,14 +194,25 @@ def test_a_plan_of_what_is_chosen(route: Route, rules: list[str]) -> None:
     assert {each.text for each in planned.planned if each.name in left} == {*left.values()}
 
 
-def test_a_plan_of_a_mirror(serve: Serve, tmp_path: Path) -> None:
-    """A plan removes nothing; what would be removed is not told."""
-    route = Route("up", serve(allow=["overwrite", "delete"]), tmp_path / "local")
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_plan_of_a_mirror(serve: Serve, tmp_path: Path, way: str) -> None:
+    """A plan removes nothing, and tells what would be removed, or why nothing would."""
+    route = Route(way, serve(allow=["overwrite", "delete"]), tmp_path / "local")
     lay(route.source / "d" / "a")
+    assert route.send("d", mirror=Mirror(), **DRY).to_delete == 0
     lay(route.target / "d" / "b")
-    assert route.send("d", mirror=Mirror(), **DRY).deleted == 0
-    assert (route.target / "d" / "b").exists()
+    lay(route.target / "d" / "c" / "c")
+    planned = Told()
+    report = route.send("d", report=planned.report, mirror=Mirror(), **DRY)
+    assert (report.deleted, report.to_delete, report.undeleted) == (0, 3, "")
+    doomed = [each.name for each in planned.planned if each.verdict == "delete"]
+    assert doomed == ["d/c/c", "d/b", "d/c"]
+    assert "it would be 3 files" in route.send("d", mirror=Mirror(most=2), **DRY).undeleted
+    assert route.send("d", mirror=Mirror(most=2), preflight=True).is_plan
+    shutil.rmtree(route.target / "d" / "c")
     lay(route.target / "d" / "a", b"other")
+    assert "not everything" in route.send("d", mirror=Mirror(), **DRY).undeleted
+    assert (route.target / "d" / "b").exists()
     assert route.send("d", mirror=Mirror(), preflight=True).is_plan
     assert (route.target / "d" / "b").exists()
     report = route.send("d", mirror=Mirror(), preflight=True, if_exists="overwrite")

@@ -5,6 +5,8 @@ This module must not know how the transfer went about its work, or what the filt
 
 from __future__ import annotations
 
+import os
+
 from filexfer.entry import FOLDER
 from filexfer.errors import Code, FileError, UsageError
 from filexfer.names import join
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.options import Mirror, Options
+    from filexfer.plan import Plan
     from filexfer.report import Report
     from filexfer.storage.contract import Readable, Reader
     from filexfer.transfer.landing import Download
@@ -81,6 +84,19 @@ def up(connection: Connection, sources: Sequence[Source], options: Options, repo
         touched += _folders_of(source, names)
     if touched:
         send(connection, options, report, lambda _: iter(touched))
+
+
+def plan_up(connection: Connection, sources: Sequence[Source], mirror: Mirror, plan: Plan) -> None:
+    """Tell the plan what would be removed on the server.
+
+    Raises:
+        NetworkError: if the connection fails.
+
+    """
+    if not _has_failed(plan):
+        for source, names in find_up(connection, sources, mirror, plan):
+            for name in names:
+                plan.doom(join(source.wire_name, name))
 
 
 def _folders_of(source: Source, names: Iterable[str]) -> list[Offer]:
@@ -199,6 +215,21 @@ def down(
                 entry.name = join(local, each)
                 entries.append(entry)
         finish(folder, entries, Policy(options.if_exists), report)
+
+
+def plan_down(connection: Connection, mapping: Download, mirror: Mirror, plan: Plan) -> None:
+    """Tell the plan what would be removed here.
+
+    Raises:
+        NetworkError: if the connection fails.
+
+    """
+    if _has_failed(plan) or not os.path.isdir(mapping.root or "."):
+        return
+    with target(mapping) as folder:
+        for name, names in find_down(connection, folder, mapping, mirror, plan):
+            for each in names:
+                plan.doom(join(mapping.targets[name], each))
 
 
 # Both ways
