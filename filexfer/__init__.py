@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
+    from filexfer.filter import Filter as Filter
     from filexfer.manifest import Manifest as Manifest
+    from filexfer.options import Mirror as Mirror
     from filexfer.options import Options as Options
     from filexfer.planned import PlanEntry as PlanEntry
     from filexfer.receipt import Receipt as Receipt
@@ -45,6 +47,8 @@ _HOMES = {
     "Client": "filexfer.client",
     "Limits": "filexfer.serving.limits",
     "Manifest": "filexfer.manifest",
+    "Filter": "filexfer.filter",
+    "Mirror": "filexfer.options",
     "Options": "filexfer.options",
     "Receipt": "filexfer.receipt",
     "Entry": "filexfer.entry",

@@ -21,7 +21,7 @@ from filexfer.wire.dial import Door
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any, Self
 
     from filexfer.security.trust import Trust
@@ -126,6 +126,10 @@ class Client(Tidying):
         if not paths:
             raise UsageError("there is nothing to put")
         options, report = self._begun(options, report)
+        if options.filter or options.mirror:
+            from filexfer.transfer import chosen  # noqa: PLC0415 - seldom needed
+
+            chosen.check(paths, options)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
         there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
@@ -135,11 +139,13 @@ class Client(Tidying):
         storages: dict[str, Folder] = {}
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
-            if options.dry_run or options.preflight:
+            if options.filter or options.mirror:
+                missing += chosen.choose(found, options, self._door.rights)
+            if options.plans:
                 from filexfer import preflight  # noqa: PLC0415 - seldom asked for
 
-                preflight.tell_mapping(report, zip(paths, map(self.url, names), strict=True))
-                if not preflight.put(self._retrying, found, missing, options, report):
+                lands = zip(paths, map(self.url, names), strict=True)
+                if not preflight.put(self._retrying, found, missing, lands, options, report):
                     return report
             options = jobs.settled_for(found, options, self._door)
 
@@ -153,13 +159,9 @@ class Client(Tidying):
 
                     shared_upload.put(self._door, connection, found, options, report)
 
-            def lost() -> bool:
-                for source in found:
-                    source.fresh = False
-                return True
-
             with Survey(found, report):
-                self._retrying(once, options, report, lost)
+                self._retrying(once, options, report, lambda: _none_is_fresh(found))
+            self._mirror_up(found, options, report)
         finally:
             for storage in storages.values():
                 storage.close()
@@ -208,17 +210,15 @@ class Client(Tidying):
         mapping = Download(wanted, local, found, is_folder=os.path.isdir(local))
         if how.expect and (len(wanted) > 1 or mapping.is_one_folder):
             raise UsageError("a digest can be expected of one file only")
+        if how.filter or how.mirror:
+            self._choose(mapping, how)
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
         report.destination, report.mapping = mapping.landed, mapping
-        if all(entry.type != FOLDER for entry in mapping.entries):
-            report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
-        if how.dry_run or how.preflight:
-            from filexfer import preflight  # noqa: PLC0415 - seldom asked for
-
-            preflight.tell_mapping(report, zip(map(self.url, mapping.targets), places, strict=True))
-            if not preflight.get(self._retrying, mapping, how, report):
-                return report
+        if how.plans and not self._is_clear(mapping, places, how, report):
+            return report
         how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
+        if not how.filter and all(entry.type != FOLDER for entry in mapping.entries):
+            report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
 
         def once(connection: Connection) -> None:
             if how.jobs == 1:
@@ -229,9 +229,36 @@ class Client(Tidying):
                 shared_download.get(self._door, connection, mapping, how, report)
 
         self._retrying(once, how, report, lambda: True)
+        self._mirror_down(mapping, how, report)
         report.finish()
         _check_expected(how, report)
         return report
+
+    def _choose(self, mapping: Download, options: Options) -> None:
+        """Take of a download what the filter lets, and check whether it can be a mirror."""
+        from filexfer.transfer import finding, mirror  # noqa: PLC0415 - seldom needed
+
+        if chosen := options.filter:
+            self._request(lambda each: finding.choose(each, mapping, chosen), options)
+        if options.mirror:
+            mirror.check_mapping(mapping, self._door.rights)
+
+    def _mirror_down(self, mapping: Download, options: Options, report: Report) -> None:
+        """Remove here what the server has not, if that is wished."""
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            with mirror.target(mapping) as folder:
+                self._request(lambda c: mirror.down(c, folder, mapping, options, report), options)
+
+    def _is_clear(
+        self, mapping: Download, places: Sequence[str], options: Options, report: Report
+    ) -> bool:
+        """Plan a download, and tell whether to go on with it."""
+        from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+
+        lands = zip(map(self.url, mapping.targets), places, strict=True)
+        return preflight.get(self._retrying, mapping, lands, options, report)
 
     def put_stream(
         self,
@@ -321,6 +348,13 @@ class Client(Tidying):
         _check_expected(options, report)
         return report
 
+    def _mirror_up(self, sources: Sequence[Source], options: Options, report: Report) -> None:
+        """Remove on the server what the sources have not, if that is wished."""
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            self._request(lambda each: mirror.up(each, sources, options, report), options)
+
     def _begun(self, options: Options | None, report: Report | None) -> tuple[Options, Report]:
         """Return the options and the report of a transfer that begins."""
         options, report = options or Options(), report or Report()
@@ -331,7 +365,7 @@ class Client(Tidying):
 
 
 def _check_plannable(options: Options) -> None:
-    if options.dry_run or options.preflight:
+    if options.plans:
         raise UsageError("standard input and output cannot be planned: name a file")
 
 
@@ -340,3 +374,9 @@ def _check_expected(options: Options, report: Report) -> None:
     for failure in report.failures if options.expect else ():
         if failure.code == Code.HASH_MISMATCH:
             raise IntegrityError(str(failure))
+
+
+def _none_is_fresh(sources: Sequence[Source]) -> bool:
+    for source in sources:
+        source.fresh = False
+    return True

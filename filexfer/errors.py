@@ -62,6 +62,7 @@ class Code(StrEnum):
     UNREADABLE = "unreadable"
     ABORTED = "aborted"
     PASSED_OVER = "passed_over"  # no failure: pipes, devices, links that lead out
+    LEFT_OUT = "left_out"  # no failure: a filter wants it so; never travels
     SIZE_MISMATCH = "size_mismatch"
     HASH_MISMATCH = "hash_mismatch"
     IO_ERROR = "io_error"

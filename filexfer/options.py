@@ -9,8 +9,35 @@ from filexfer.errors import UsageError
 from filexfer.hashing import ALGORITHMS, DEFAULT, algorithm_of
 from filexfer.wire.protocol import IF_EXISTS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from filexfer.filter import Filter
+
 JOBS_MAX = 64
 DURABILITIES = ("none", "batch", "file")
+
+
+class Mirror:
+    """That what the source has not is removed at the target, when all else went well.
+
+    What the filter leaves out stays, and so does everything if any file failed or any folder of
+    the source could not be read.
+
+    Args:
+        most: Files, links and folders that may be removed; if there are more, none is. None for
+            any number.
+        allow_empty_source: Go on if nothing is left in a source, though that removes everything.
+
+    Raises:
+        UsageError: if *most* is negative.
+
+    """
+
+    def __init__(self, *, most: int | None = None, allow_empty_source: bool = False) -> None:
+        if most is not None and most < 0:
+            raise UsageError("the number of files that may be deleted must not be negative")
+        self.most = most
+        self.allow_empty_source = allow_empty_source
 
 
 class Options:
@@ -33,6 +60,8 @@ class Options:
         preflight: Do so first, and transfer only if nothing would fail.
         expect: Of a download of one file, the digest (``algorithm:hex``) that it must have; its
             algorithm is the one used, and what exists is compared by it.
+        filter: What is taken of the sources; everything by default.
+        mirror: Whether and how what the source has not is removed at the target at last.
 
     Raises:
         UsageError: if a value makes no sense.
@@ -53,6 +82,8 @@ class Options:
         dry_run: bool = False,
         preflight: bool = False,
         expect: str = "",
+        filter: Filter | None = None,  # noqa: A002 - the word for it
+        mirror: Mirror | None = None,
     ) -> None:
         for value, allowed in (
             (if_exists, IF_EXISTS),
@@ -67,6 +98,10 @@ class Options:
             raise UsageError("retries must not be negative")
         if expect:
             algorithm, checksum = _expected(expect, algorithm, if_exists), True
+        if mirror and if_exists == "keep-both":
+            raise UsageError("a mirror has each file once: keep-both cannot be")
+        if mirror and filter and filter.names is not None:
+            raise UsageError("with a list of names nothing can be deleted")
         self.if_exists = if_exists
         self.checksum = checksum
         self.algorithm = algorithm
@@ -78,6 +113,13 @@ class Options:
         self.dry_run = dry_run
         self.preflight = preflight
         self.expect = expect
+        self.filter = filter
+        self.mirror = mirror
+
+    @property
+    def plans(self) -> bool:
+        """Whether a plan is made."""
+        return self.dry_run or self.preflight
 
     def with_jobs(self, jobs: int) -> Options:
         """Return the same choices with so many connections."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from array import array
 
-from filexfer.entry import FOLDER
+from filexfer.entry import FILE, FOLDER
 from filexfer.errors import FileError
-from filexfer.planned import LEFT_OUT, REFUSED, SEND, PlanEntry
+from filexfer.planned import DELETE, LEFT_OUT, REFUSED, SEND, PlanEntry
 from filexfer.report import FAILURES_KEPT, Report
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ class Plan(Report):
         super().__init__(told.on_progress)
         self.on_plan = told.on_plan
         self.started = told.started
+        self.remarks: list[FileError] = []
         # Names as hashes, 8 bytes each, which are needed only if the connection is lost.
         self._told = array("q")
         self._told_before: set[int] = set()
@@ -36,7 +37,7 @@ class Plan(Report):
     def restart(self) -> None:
         """Begin another try."""
         super().restart()
-        self.to_send = self.to_send_bytes = self.to_make = self.left_out = 0
+        self.to_send = self.to_send_bytes = self.to_make = self.left_out = self.to_delete = 0
         self.remarks.clear()
         self._told_before = set(self._told)
 
@@ -56,8 +57,15 @@ class Plan(Report):
         super().skip(name, entry, result, as_name)
         self._tell(PlanEntry(name, result, entry.type, entry.size))
 
-    def fail(self, error: FileError, size: int = 0, kind: str = "") -> None:
-        """Count what would fail; with its type as *kind*, where that is known."""
+    def fail(self, error: FileError, size: int = 0) -> None:
+        """Count what would fail; *size* in bytes, where that is known."""
+        self._refuse(error, FILE if size else "", size)
+
+    def refuse_entry(self, error: FileError, entry: Entry) -> None:
+        """Count what would fail."""
+        self._refuse(error, entry.type, entry.size)
+
+    def _refuse(self, error: FileError, kind: str, size: int) -> None:
         before = self.failed
         super().fail(error, size)
         if self.failed > before:
@@ -69,10 +77,15 @@ class Plan(Report):
         self.left_out += 1
         self._tell(PlanEntry(error.name, LEFT_OUT, code=str(error.code), text=error.text))
 
-    def leave_out(self, name: str, entry: Entry, text: str = "") -> None:
-        """Count what is not to be sent at all, and why."""
-        self.left_out += 1
-        self._tell(PlanEntry(name, LEFT_OUT, entry.type, entry.size, "", text))
+    def leave_out(self, name: str, reason: str) -> None:
+        """Count what is left out."""
+        super().leave_out(name, reason)
+        self._tell(PlanEntry(name, LEFT_OUT, text=reason))
+
+    def doom(self, name: str) -> None:
+        """Count what would be removed at the target."""
+        self.to_delete += 1
+        self._tell(PlanEntry(name, DELETE))
 
     def settle(self, told: Report) -> None:
         """Bring the report of the command up to date with what was found out."""
@@ -95,8 +108,9 @@ class Plan(Report):
             self.on_plan(entry)
 
 
-_TAKEN = ("to_send", "to_send_bytes", "to_make", "left_out", "remarks")
+_TAKEN = ("to_send", "to_send_bytes", "to_make", "remarks")
 _ENDED = (
-    *("skipped", "skipped_bytes", "failed", "failures", "warnings"),
-    *("found", "found_bytes"),
+    *("left_out", "to_delete", "undeleted"),
+    *("skipped", "skipped_bytes", "failed", "failed_bytes", "failures"),
+    *("warnings", "found", "found_bytes"),
 )

@@ -5,7 +5,8 @@ This module must not know how it is found out, or how it is shown.
 
 from __future__ import annotations
 
-SEND, REFUSED, LEFT_OUT = "send", "refused", "left_out"  # beside ``identical`` and ``skipped``
+# Beside ``identical`` and ``skipped``:
+SEND, REFUSED, LEFT_OUT, DELETE = "send", "refused", "left_out", "delete"
 
 
 class PlanEntry:
@@ -14,7 +15,8 @@ class PlanEntry:
     Args:
         name: As the receiving side names it.
         verdict: ``send``, ``identical``, ``skipped`` (what is there is kept), ``refused`` (it
-            would fail) or ``left_out`` (it is passed over).
+            would fail), ``left_out`` (it is passed over) or ``delete`` (of a mirror: it would be
+            removed).
         type: ``file``, ``folder`` or ``link``; empty where only the name is known.
         size: Bytes; 0 for anything but a file.
         code: Why it is refused or left out, as a ``Code``; of what is sent, what may go wrong.

@@ -22,17 +22,11 @@ if TYPE_CHECKING:
     Retrying = Callable[[Callable[[Connection], None], Options, Report, Callable[[], bool]], object]
 
 
-def tell_mapping(report: Report, mapping: Iterable[tuple[str, str]]) -> None:
-    """Tell who wants to know of each source and what it lands as."""
-    if report.on_mapping:
-        for source, target in mapping:
-            report.on_mapping(source, target)
-
-
 def put(
     retrying: Retrying,
     sources: Sequence[Source],
     missing: Sequence[FileError],
+    lands: Iterable[tuple[str, str]],
     options: Options,
     report: Report,
 ) -> bool:
@@ -42,6 +36,7 @@ def put(
         retrying: Runs it, again where the connection is lost.
         sources: What is to be sent.
         missing: The failures of what is not there.
+        lands: Each source and what it lands as, for people.
         options: How.
         report: Takes the result.
 
@@ -49,36 +44,56 @@ def put(
         Whether the upload is to be done now.
 
     """
-    plan = Plan(report)
+    plan = _begun(report, lands)
 
     def once(connection: Connection) -> None:
         for error in missing:
             plan.fail(error)
         planning.put(connection, sources, options, plan)
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            mirror.plan_up(connection, sources, options.mirror, plan)
 
     retrying(once, options, plan, lambda: True)
     return _is_clear(plan, options, report)
 
 
-def get(retrying: Retrying, mapping: Mapping, options: Options, report: Report) -> bool:
+def get(
+    retrying: Retrying,
+    mapping: Mapping,
+    lands: Iterable[tuple[str, str]],
+    options: Options,
+    report: Report,
+) -> bool:
     """Plan a download; the arguments are as in ``put``.
 
     Returns:
         Whether the download is to be done now.
 
     """
-    plan = Plan(report)
-    retrying(
-        lambda connection: planning.get(connection, mapping, options, plan),
-        options,
-        plan,
-        lambda: True,
-    )
+    plan = _begun(report, lands)
+
+    def once(connection: Connection) -> None:
+        planning.get(connection, mapping, options, plan)
+        if options.mirror:
+            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+
+            mirror.plan_down(connection, mapping, options.mirror, plan)
+
+    retrying(once, options, plan, lambda: True)
     return _is_clear(plan, options, report)
 
 
+def _begun(report: Report, lands: Iterable[tuple[str, str]]) -> Plan:
+    if report.on_mapping:
+        for source, target in lands:
+            report.on_mapping(source, target)
+    return Plan(report)
+
+
 def _is_clear(plan: Plan, options: Options, report: Report) -> bool:
-    if options.preflight and not options.dry_run and not plan.failed:
+    if options.preflight and not options.dry_run and not (plan.failed or plan.undeleted):
         plan.settle(report)
         return True
     plan.settle_failed(report)

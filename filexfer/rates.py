@@ -1,4 +1,4 @@
-"""Rates as people write them, in bytes per second: ``500K``, ``2.5MB``, ``80Mbit``.
+"""Rates, in bytes per second, and sizes as people write them: ``500K``, ``2.5MB``, ``80Mbit``.
 
 K, M, G and T alone count in steps of 1,024, as in rsync, curl and rclone; kB, MB, GB and TB, and
 all bits, in steps of 1,000, as everywhere.
@@ -36,3 +36,18 @@ def parse(text: str) -> int:
     whole, fraction, unit = found[1], found[2] or "", found[3]
     rate: int = int(whole + fraction) * _BITS[unit] // (8 * 10 ** len(fraction))
     return rate
+
+
+def parse_size(text: str) -> int:
+    """Return how many bytes *text* means, without bits and ``/s``.
+
+    Raises:
+        UsageError: if it means none.
+
+    """
+    try:
+        if "bit" not in text and "/" not in text:
+            return parse(text)
+        raise UsageError(text)
+    except UsageError:
+        raise UsageError(f"'{shown(text)}' is no size, such as 500K, 20MB or 2G") from None

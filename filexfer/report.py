@@ -11,6 +11,7 @@ from time import monotonic
 from filexfer.entry import FILE
 from filexfer.errors import Code, FileError
 from filexfer.progress import AT_WORK, Progress
+from filexfer.spared import Spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.measure.stats import Stats
-    from filexfer.planned import PlanEntry
     from filexfer.transfer.landing import Download, Upload
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
@@ -68,7 +68,7 @@ class FileResult:
         self.text = text
 
 
-class Report(Progress):
+class Report(Progress, Spared):
     """Counts of one command; the same object is brought up to date while it runs.
 
     Its base class counts how far it is. For one thread: what runs beside it counts in a branch of
@@ -88,14 +88,6 @@ class Report(Progress):
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
         on_file: Is called with the ``FileResult`` of each file that is settled.
-        on_plan: Is called with the ``PlanEntry`` of each name, where a plan is made.
-        on_mapping: Is called before that with each source, and what it lands as, for people.
-        to_send: Files and links that would be sent, by the plan.
-        to_send_bytes: Their sizes in bytes.
-        to_make: Folders that would be made or brought up to date.
-        left_out: What the plan has passed over.
-        remarks: What the plan has found that may go wrong elsewhere, and is no failure here.
-        is_plan: Whether nothing was transferred, and what counts is what would have been.
 
     """
 
@@ -115,11 +107,6 @@ class Report(Progress):
         self.seconds = 0.0
         self.stats: Stats | None = None
         self.on_file = on_file
-        self.on_plan: Callable[[PlanEntry], object] | None = None
-        self.on_mapping: Callable[[str, str], object] | None = None
-        self.to_send = self.to_send_bytes = self.to_make = self.left_out = 0
-        self.remarks: list[FileError] = []
-        self.is_plan = False
         self._failed_names: set[str] = set()
         # Names as hashes, 8 bytes each: needed only if the connection is lost.
         self._arrived = array("q")
@@ -140,7 +127,7 @@ class Report(Progress):
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
-        self.folders = 0
+        self.folders = self.left_out = 0
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
@@ -169,6 +156,7 @@ class Report(Progress):
             part.measure()
         if self.on_file:
             part.on_file = part._note_result
+        part.is_branch = True
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -204,7 +192,7 @@ class Report(Progress):
             self.fail(FileError(*parts))
         self.on_file = told
         for parts in warnings:
-            self.warn(FileError(*parts))
+            self.refuse(FileError(*parts))
         if told:
             for parts in results:
                 if parts[0] not in again:
@@ -271,6 +259,8 @@ class Report(Progress):
         """Count what is not sent: a failure, or something that is passed over."""
         if error.code == Code.PASSED_OVER:
             self.warn(error)
+        elif error.code == Code.LEFT_OUT:
+            self.leave_out(error.name, error.text)
         else:
             self.fail(error)
 

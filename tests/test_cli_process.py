@@ -31,7 +31,7 @@ COMMAND = (sys.executable, "-m", "filexfer")
 SECONDS = 30  # no wait in a passing test comes near it
 SUMMARY = re.compile(
     r"\d+ files?, [\d.]+ [kMGTP]?B in \d+\.\d s( \([\d.]+ [kMGTP]?B/s\))?"
-    r"(, \d+ skipped)?(, \d+ failed)? -> \S.*"
+    r"(, \d+ skipped)?(, \d+ left out)?(, \d+ deleted)?(, \d+ failed)? -> \S.*"
 )
 CHUNK = 1 << 20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from test_transfer import MEBIBYTE, ODD, SECOND, TIME, Route, failures, lay
 from filexfer import (
     Client,
     FileResult,
+    Filter,
     Limits,
     LocalError,
+    Mirror,
     Options,
     PlanEntry,
     RefusedError,
@@ -168,6 +171,52 @@ def changes(top: Path) -> list[tuple[str, int]]:
         for where, folders, files in os.walk(top)
         for path in (os.path.join(where, each) for each in (".", *folders, *files))
     )
+
+
+CHOSEN = ["*.o", "/build", "!build/keep"]
+
+
+@pytest.mark.parametrize("rules", [CHOSEN, ["!*.jpg"]], ids=["exclude", "include"])
+def test_a_plan_of_what_is_chosen(route: Route, rules: list[str]) -> None:
+    """What a filter leaves out is told with its reason; the rest is as in the transfer."""
+    for name in ("a", "a.o", "x.jpg", "build/keep", "build/b", "sub/c", "sub/c.o", "sub/y.jpg"):
+        lay(route.source / "d" / name)
+    lay(route.target / "d" / "sub" / "c")
+    planned, real = Told(), Told()
+    left: dict[str, str] = {}
+    real.report.on_left_out = left.__setitem__
+    route.send("d", report=planned.report, filter=Filter(rules), **DRY)
+    route.send("d", report=real.report, filter=Filter(rules), jobs=1)
+    one, other = planned.report, real.report
+    assert planned.verdicts() == real.results() | dict.fromkeys(left, "left_out")
+    assert (one.to_send, one.skipped, one.failed) == (other.files, other.skipped, other.failed)
+    assert one.left_out == other.left_out == len(left) > 0
+    assert {each.text for each in planned.planned if each.name in left} == {*left.values()}
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_plan_of_a_mirror(serve: Serve, tmp_path: Path, way: str) -> None:
+    """A plan removes nothing, and tells what would be removed, or why nothing would."""
+    route = Route(way, serve(allow=["overwrite", "delete"]), tmp_path / "local")
+    lay(route.source / "d" / "a")
+    assert route.send("d", mirror=Mirror(), **DRY).to_delete == 0
+    lay(route.target / "d" / "b")
+    lay(route.target / "d" / "c" / "c")
+    planned = Told()
+    report = route.send("d", report=planned.report, mirror=Mirror(), **DRY)
+    assert (report.deleted, report.to_delete, report.undeleted) == (0, 3, "")
+    doomed = [each.name for each in planned.planned if each.verdict == "delete"]
+    assert doomed == ["d/c/c", "d/b", "d/c"]
+    assert "it would be 3 files" in route.send("d", mirror=Mirror(most=2), **DRY).undeleted
+    assert route.send("d", mirror=Mirror(most=2), preflight=True).is_plan
+    shutil.rmtree(route.target / "d" / "c")
+    lay(route.target / "d" / "a", b"other")
+    assert "not everything" in route.send("d", mirror=Mirror(), **DRY).undeleted
+    assert (route.target / "d" / "b").exists()
+    assert route.send("d", mirror=Mirror(), preflight=True).is_plan
+    assert (route.target / "d" / "b").exists()
+    report = route.send("d", mirror=Mirror(), preflight=True, if_exists="overwrite")
+    assert (report.files, report.deleted) == (1, 1)
 
 
 def test_what_lands_where_is_told_first(route: Route) -> None:

@@ -151,6 +151,35 @@ def test_if_a_file_exists() -> None:
     }
 
 
+def test_choosing_files(work: Path) -> None:
+    """The examples run as they are written, and every option of the kind is told of."""
+    text = section("Choosing files")
+    for name in ("main.c", "main.o", "build/out", "tmp/x"):
+        (work / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / "project" / name).write_text(name)
+    (work / "project" / ".gitignore").write_text("tmp\n")
+    (commands,) = blocks(text, "sh")
+    with Service(work / "in", "--workers", "1", "--allow", "overwrite,delete") as service:
+        for command in commands.splitlines():
+            result = shell(command, work, service.address)
+            assert result.returncode == 0, (command, result.stderr)
+            if "exclude" in command:
+                assert files_in(work / "in") == [
+                    "project/.gitignore",
+                    "project/main.c",
+                    "project/tmp/x",
+                ]
+                (work / "in" / "photos").mkdir()
+                (work / "in" / "photos" / "gone.jpg").write_text("gone")
+    assert "photos/1.jpg" in files_in(work / "in")
+    assert "photos/gone.jpg" not in files_in(work / "in")
+    assert "project/build/out" in files_in(work / "in")
+    in_help = fx("put", "--help").stdout
+    group = in_help.partition("what:")[2].partition("if a file exists")[0]
+    for option in re.findall(r"^  .*?(--\S+)", group, re.MULTILINE):
+        assert f"`{option}" in text or option == "--null"
+
+
 def test_promises() -> None:
     """The hashes, levels of durability and limits are those of the program."""
     text = section("What is promised")

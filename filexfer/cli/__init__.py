@@ -112,13 +112,22 @@ def console() -> None:
     _exit(code)
 
 
-def parser_of(name: str) -> Parser:
-    """Return the parser of a command, with all its arguments."""
+def parser_of(name: str, words: Sequence[str] | None = None) -> Parser:
+    """Return the parser of a command.
+
+    Args:
+        name: Of the command.
+        words: What is to be parsed; if there are no options among them, those that are seldom
+            needed are not there, because each takes time to be added. By default all are.
+
+    """
     from filexfer.cli.parsing import Parser  # noqa: PLC0415 - loads argparse: see the module's text
 
     command = _command(name)
     parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
     command.configure(parser)
+    if hasattr(command, "configure_seldom") and (words is None or _has_options(words)):
+        command.configure_seldom(parser)
     return parser
 
 
@@ -140,13 +149,17 @@ def _run(words: list[str]) -> int:
     return 0
 
 
+def _has_options(words: Sequence[str]) -> bool:
+    return any(word[:1] == "-" and word != "-" for word in words)
+
+
 def _run_command(name: str, words: list[str]) -> int:
     from os import environ  # noqa: PLC0415 - loaded by Python itself
 
     file = _configuration()
     start = f"FILEXFER_{name.upper()}_"
     if not file and not any(each.startswith(start) for each in environ):
-        return int(_command(name).run(parser_of(name).parse_args(words)))
+        return int(_command(name).run(parser_of(name, words).parse_args(words)))
     from filexfer.cli.settings import Settings  # noqa: PLC0415 - only where something is set
     from filexfer.errors import UsageError  # noqa: PLC0415 - loaded by then
 

@@ -41,6 +41,14 @@ def configure(parser: ArgumentParser) -> None:
     )
 
 
+def configure_seldom(parser: ArgumentParser) -> None:
+    """Add the arguments that a command without options does without."""
+    from filexfer.cli import choosing  # noqa: PLC0415 - see above
+
+    choosing.add(parser, "REMOTE")
+    options.add_planning(parser)
+
+
 def run(arguments: Namespace) -> int:
     """Download, and return the exit code."""
     if arguments.destination != "-" and address.is_remote(arguments.destination):
@@ -58,12 +66,14 @@ def run(arguments: Namespace) -> int:
     report = output.report_for(arguments)
     receipt = options.receipt_for(arguments, report)
     choices = options.options_from(arguments)
-    if arguments.dry_run or arguments.preflight:
+    if choices.plans:
         from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
 
         planning.watch(report, arguments)
     if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
         raise UsageError("only one file can go to standard output")
+    if arguments.destination == "-":
+        options.refuse_for_streams(choices)
     if arguments.destination == "-" and sys.stdout is None:
         raise LocalError("standard output is closed")
     with (

@@ -93,7 +93,6 @@ def add_transfer(parser: ArgumentParser) -> None:
         exists.add_argument(
             flag, action="store_const", const=word, dest="if_exists", default="error", help=text
         )
-    _add_plan(group(parser, PLAN))
     _add_safety(group(parser, SAFETY))
     receipt = group(parser, RECEIPT)
     receipt.add_argument(
@@ -119,17 +118,19 @@ def add_transfer(parser: ArgumentParser) -> None:
     )
 
 
-def _add_plan(plan: _ArgumentGroup) -> None:
-    plan.add_argument(
+def add_planning(parser: ArgumentParser) -> None:
+    """Add that a transfer is only planned, or first."""
+    add = group(parser, PLAN).add_argument
+    add(
         "-n",
         "--dry-run",
         action="store_true",
-        help="ask the server and list what would be done; nothing is written at either side",
+        help="only ask the other side, and list what would be done; nothing is written",
     )
-    plan.add_argument(
+    add(
         "--preflight",
         action="store_true",
-        help="do the same before, and transfer only if nothing would fail",
+        help="find that out first, and transfer only if nothing would fail",
     )
 
 
@@ -276,6 +277,11 @@ def options_from(arguments: Namespace) -> Options:
     """Return how files are transferred."""
     from filexfer import Options  # noqa: PLC0415 - see the module's text
 
+    chosen = mirror = None
+    if hasattr(arguments, "rules"):  # there are options at all
+        from filexfer.cli import choosing  # noqa: PLC0415 - loaded by now
+
+        chosen, mirror = choosing.filter_from(arguments), choosing.mirror_from(arguments)
     return Options(
         if_exists=arguments.if_exists,
         checksum=arguments.checksum,
@@ -284,10 +290,25 @@ def options_from(arguments: Namespace) -> Options:
         jobs=arguments.jobs,
         retries=arguments.retries,
         stats=arguments.stats,
-        dry_run=arguments.dry_run,
-        preflight=arguments.preflight,
+        dry_run=getattr(arguments, "dry_run", False),
+        preflight=getattr(arguments, "preflight", False),
         expect=getattr(arguments, "expect", "").lower(),
+        filter=chosen,
+        mirror=mirror,
     )
+
+
+def refuse_for_streams(choices: Options) -> None:
+    """Refuse what makes no sense for standard input or output.
+
+    Raises:
+        UsageError: if something was given.
+
+    """
+    if choices.filter or choices.mirror:
+        from filexfer import UsageError  # noqa: PLC0415 - see the module's text
+
+        raise UsageError("nothing can be chosen or deleted where - stands for a file")
 
 
 def _jobs(text: str) -> int | None:

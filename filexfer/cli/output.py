@@ -24,6 +24,8 @@ def report_for(arguments: Namespace) -> Report:
     report = Report()
     if arguments.verbose:
         report.on_file = _name_file
+        report.on_left_out = _name_left_out
+        report.on_deleted = _name_deleted
     return report
 
 
@@ -32,7 +34,7 @@ def conclude(report: Report, *, quiet: bool) -> int:
     name_failures(report, quiet=quiet)
     if not quiet:
         say(summary(report))
-    return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
+    return ExitCode.SOME_FAILED if report.failed or report.undeleted else ExitCode.OK
 
 
 def name_failures(report: Report, *, quiet: bool) -> None:
@@ -45,6 +47,8 @@ def name_failures(report: Report, *, quiet: bool) -> None:
         say(f"filexfer: {failure}")
     if report.failed > len(report.failures):
         say(f"filexfer: and {report.failed - len(report.failures)} more failed")
+    if report.undeleted:
+        say(f"filexfer: {report.undeleted}")
 
 
 def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:
@@ -69,6 +73,10 @@ def summary(report: Report) -> str:
         text += f" ({size(report.rate)}/s)"
     if report.skipped:
         text += f", {report.skipped} skipped"
+    if report.left_out:
+        text += f", {report.left_out} left out"
+    if report.deleted:
+        text += f", {report.deleted} deleted"
     if report.failed:
         text += f", {report.failed} failed"
     return f"{text} -> {shown(report.destination)}"
@@ -120,3 +128,11 @@ def size(number: float) -> str:
 def _name_file(file: FileResult) -> None:
     if not file.code:  # failures are named at the end
         say(f"{file.result:9} {size(file.size):>9}  {shown(file.name)}")
+
+
+def _name_left_out(name: str, reason: str) -> None:
+    say(f"{'left out':9} {'':9}  {shown(name)} ({reason})")
+
+
+def _name_deleted(name: str) -> None:
+    say(f"{'deleted':9} {'':9}  {shown(name)}")

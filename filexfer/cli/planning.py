@@ -43,9 +43,11 @@ def conclude(report: Report, *, quiet: bool) -> int:
             output.say(f"filexfer: and {report.failed - len(report.failures)} more would fail")
     else:
         output.print_data(())  # all of it is out before the sums
+    if report.undeleted:
+        output.say(f"filexfer: {report.undeleted}")
     if not quiet:
         output.say(summary(report))
-    return ExitCode.SOME_FAILED if report.failed else ExitCode.OK
+    return ExitCode.SOME_FAILED if report.failed or report.undeleted else ExitCode.OK
 
 
 def summary(report: Report) -> str:
@@ -57,6 +59,7 @@ def summary(report: Report) -> str:
         (report.skipped, "skipped"),
         (report.failed, "refused"),
         (report.left_out, "left out"),
+        (report.to_delete, "to delete"),
     ):
         if number:
             text += f", {number} {word}"

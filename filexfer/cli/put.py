@@ -33,6 +33,14 @@ def configure(parser: ArgumentParser) -> None:
     options.add_transfer(parser)
 
 
+def configure_seldom(parser: ArgumentParser) -> None:
+    """Add the arguments that a command without options does without."""
+    from filexfer.cli import choosing  # noqa: PLC0415 - see above
+
+    choosing.add(parser, "SRC")
+    options.add_planning(parser)
+
+
 def run(arguments: Namespace) -> int:
     """Upload, and return the exit code."""
     remote = options.place(arguments.remote)
@@ -48,10 +56,12 @@ def run(arguments: Namespace) -> int:
     report = output.report_for(arguments)
     receipt = options.receipt_for(arguments, report)
     choices = options.options_from(arguments)
-    if arguments.dry_run or arguments.preflight:
+    if choices.plans:
         from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
 
         planning.watch(report, arguments)
+    if "-" in arguments.sources:
+        options.refuse_for_streams(choices)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
     with (
         options.client_for(remote, arguments) as client,

@@ -25,6 +25,7 @@ from filexfer.names import shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import Any
 
     from filexfer import Client, Report
     from filexfer.cli.display import Display
@@ -51,6 +52,7 @@ class Drawing:
 
     def __init__(self, report: Report, arguments: Namespace) -> None:
         self._display: Display | None = None
+        self._before: Any = None  # the handler of the clock's signal
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         is_dumb = os.environ.get("TERM", "dumb") == "dumb"
         self.is_line = is_terminal and not (is_dumb or arguments.verbose or arguments.quiet)
@@ -65,7 +67,7 @@ class Drawing:
     def start(self) -> None:
         """Begin to draw, by the clock."""
         if self._display:
-            signal.signal(signal.SIGALRM, self._display.tick)
+            self._before = signal.signal(signal.SIGALRM, self._display.tick)
             signal.setitimer(signal.ITIMER_REAL, *self._display.times)
 
     def stop(self) -> None:
@@ -73,6 +75,9 @@ class Drawing:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if self._display:
             self._display.close()
+            if self._before is not None:
+                signal.signal(signal.SIGALRM, self._before)
+                self._before = None
 
 
 class Transfer:
@@ -95,16 +100,19 @@ class Transfer:
         self._is_upload = is_upload
         self._is_stream = is_upload or arguments.destination == "-"  # with nothing to clear away
         self._came = 0  # the signal
+        self._before: dict[int, Any] = {}  # handlers of signals
         self._drawing = Drawing(report, arguments)
 
     def __enter__(self) -> None:
         for number in _CODES:
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup and '&' ignore them
-                signal.signal(number, self._take)
+                self._before[number] = signal.signal(number, self._take)
         self._drawing.start()
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._drawing.stop()
+        while self._before and not self._came:
+            signal.signal(*self._before.popitem())
         is_expected = kind is None or issubclass(kind, (NetworkError, KeyboardInterrupt))
         if not self._came or not is_expected:
             return

@@ -200,6 +200,7 @@ class _Child:
         self.is_open = True  # more may come from it
         self.failure: BaseException | None = None
         self._is_unserved = False  # there was no connection for it
+        self._found = self._found_bytes = 0
         self._report = report
         self._left = bytearray()  # of a report that has not come whole yet
         self._pipe, theirs = os.pipe()
@@ -261,11 +262,16 @@ class _Child:
 
     def _take(self, kind: str, what: Any) -> None:
         if kind == "changes":
-            self._report.add_changes(what)
+            report, files, size = self._report, self._report.found, self._report.found_bytes
+            report.add_changes(what)
+            self._found += report.found - files
+            self._found_bytes += report.found_bytes - size
         elif kind == "done":
             self.is_done, self.result = True, what
-        elif kind == "unserved":
+        elif kind == "unserved":  # another connection finds all of it again
             self._is_unserved = True
+            self._report.found -= self._found
+            self._report.found_bytes -= self._found_bytes
         else:
             self.failure = errors.unpacked(what)
 

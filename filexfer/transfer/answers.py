@@ -42,6 +42,9 @@ class Answers:
         report: Counts what the answers settle.
         place: Turns a name on the wire into one in the staging.
 
+    Attributes:
+        asks_all: Whether the sender must ask about everything, what lies in new folders too.
+
     """
 
     def __init__(
@@ -55,14 +58,20 @@ class Answers:
         self._staging = staging
         self._report = report
         self._place = place
+        self.asks_all = False
 
     def answer(self, message: Ask) -> None:
         """Answer a question."""
+        letters, refused = self.judge(message.entries)
+        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
+
+    def judge(self, entries: list[Entry]) -> tuple[list[str], list[tuple[int, str, str]]]:
+        """Return the letters for entries, and why which of them are refused."""
         letters: list[str] = []
         refused: list[tuple[int, str, str]] = []
         place, judge, skip = self._place, self._staging.judge, self._report.skip
         tick = self._connection.keep_alive
-        for index, offered in enumerate(message.entries):
+        for index, offered in enumerate(entries):
             offered.name = place(offered.name)
             decision = judge(offered, tick)
             if decision is IDENTICAL:  # as nearly all, when a command is repeated
@@ -73,7 +82,7 @@ class Answers:
             letters.append(self._letter(offered, decision))
             if decision.choice is Choice.REFUSE:
                 refused.append((index, decision.code, decision.text[:REASON_MAX]))
-        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
+        return letters, refused
 
     def _letter(self, offered: Entry, decision: Decision) -> str:
         """Return the letter for a decision, and count what it settles."""
@@ -83,6 +92,6 @@ class Answers:
         elif choice is Choice.SKIP and offered.type != FOLDER:
             self._report.skip(offered.name, offered, protocol.SKIPPED)
         elif choice is Choice.TAKE and offered.type == FOLDER:
-            is_new = self._staging.find(offered.name) is None
+            is_new = not self.asks_all and self._staging.find(offered.name) is None
             return protocol.NEW_FOLDER if is_new else protocol.SEND
         return LETTERS[choice]

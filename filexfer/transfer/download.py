@@ -6,6 +6,7 @@ This module must not know retries, other connections, or how sources and destina
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 
 from filexfer.errors import Code, FileError
 from filexfer.storage.folder import Folder
@@ -18,7 +19,7 @@ from filexfer.wire.schema import written_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from filexfer.measure.timed import Tools
     from filexfer.options import Options
@@ -56,7 +57,14 @@ def begun(mapping: Mapping, options: Options, report: Report) -> Iterator[Downlo
         yield None
         return
     with Folder(mapping.root or ".", make=True) as folder:
-        yield Download(folder, mapping.targets, options)
+        download = Download(folder, mapping.targets, options, mapping)
+        if not mapping.above:
+            yield download
+            return
+        from filexfer.transfer.above import standing  # noqa: PLC0415 - seldom needed
+
+        with standing(folder, mapping.above, download.policy, report):
+            yield download
 
 
 class Download:
@@ -66,15 +74,28 @@ class Download:
         folder: Where it goes.
         targets: Names on the server, and the local ones.
         options: How.
+        mapping: Says what is taken, if not everything is.
 
     """
 
-    def __init__(self, folder: Folder, targets: dict[str, str], options: Options) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        targets: dict[str, str],
+        options: Options,
+        mapping: Mapping | None = None,
+    ) -> None:
         self.folder = folder
         self._targets = targets
         self._options = options
-        self._policy = Policy(options.if_exists, checksum=options.checksum)
+        self.policy = Policy(options.if_exists, checksum=options.checksum)
         self._fresh = all(local and folder.find(local) is None for local in targets.values())
+        self._kind: Callable[..., Receiver] = Receiver
+        if mapping and mapping.judges:
+            from filexfer.transfer.choosing import ChoosingReceiver  # noqa: PLC0415 - seldom needed
+
+            self._fresh = False
+            self._kind = partial(ChoosingReceiver, judges=mapping.judges)
 
     def run(
         self,
@@ -126,18 +147,19 @@ class Download:
     def _receiver(self, connection: Connection, report: Report) -> Iterator[Receiver]:
         place, options = Placement(self._targets), self._options
         if not report.stats:
-            with Staging(self.folder, self._policy, options.durability) as staging:
+            with Staging(self.folder, self.policy, options.durability) as staging:
                 target = _expecting(staging, options)
-                yield Receiver(connection, target, report, place, options.algorithm)
+                yield self._kind(connection, target, report, place, options.algorithm)
             return
         from filexfer.measure import timed  # noqa: PLC0415 - only for who asked for it
 
         with (
             timed.exchange(connection, report.stats) as tools,
-            tools.staging(self.folder, self._policy, options.durability) as staging,
+            tools.staging(self.folder, self.policy, options.durability) as staging,
         ):
             target = _expecting(staging, options)
-            yield _measured(tools, connection, target, report, place, options.algorithm)
+            more = (report, place, options.algorithm)
+            yield _measured(tools, connection, target, *more, kind=self._kind)
 
 
 def _expecting(target: Target, options: Options) -> Target:
@@ -156,8 +178,10 @@ def _measured(
     report: Report,
     place: Placement,
     algorithm: str,
+    *,
+    kind: Callable[..., Receiver] = Receiver,
 ) -> Receiver:
-    return Receiver(
+    return kind(
         connection,
         tools.target(target),
         report,

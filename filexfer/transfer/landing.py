@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from filexfer.choice.judges import Judges
     from filexfer.entry import Entry
 
 QUESTIONS_MAX = 100  # targets that are looked at beforehand; of others it is asked with the rest
@@ -113,6 +114,8 @@ class Download:
         is_one_folder: Whether one name is wanted, a folder's.
         origins: The local name of each source, and its name on the server; of what is missing,
             the latter twice.
+        above: Folders of which only a part is wanted, that part aside, as the server has them.
+        judges: Decide what is taken, if not everything is.
 
     """
 
@@ -137,6 +140,8 @@ class Download:
             landed += ("" if not local or local.endswith("/") else "/") + last_part(names[0])
         is_open = (len(names) > 1 or folders) and not landed.endswith("/")
         self.landed = landed + "/" if is_open and landed else landed
+        self.above: list[Entry] = []
+        self.judges: Judges | None = None
 
 
 class Placement:

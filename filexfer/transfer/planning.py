@@ -23,6 +23,7 @@ from filexfer.report import FAILURES_KEPT
 from filexfer.storage.dryrun import DryRun, nearest
 from filexfer.storage.policy import Choice, Policy
 from filexfer.transfer.answers import LETTERS, REASON_MAX, Answers
+from filexfer.transfer.choosing import ChoosingAnswers
 from filexfer.transfer.download import in_frames
 from filexfer.transfer.landing import Placement
 from filexfer.transfer.questions import Questions
@@ -35,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from filexfer.choice.judges import Judges
     from filexfer.entry import Entry
     from filexfer.options import Options
     from filexfer.plan import Plan
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from filexfer.transfer.landing import Download as Mapping
     from filexfer.transfer.sources import Offer, Source
     from filexfer.wire.connection import Connection
-    from filexfer.wire.protocol import Answer, Ask, Unsent
+    from filexfer.wire.protocol import Answer, Unsent
     from filexfer.wire.schema import Message
 
 _SKIPPED = {protocol.SAME: protocol.IDENTICAL, protocol.SKIP: protocol.SKIPPED}
@@ -82,7 +84,8 @@ def get(connection: Connection, mapping: Mapping, options: Options, plan: Plan) 
     ):
         for names in in_frames(mapping.targets):
             connection.send(protocol.Get(names=names, hash=options.algorithm, plan=True))
-            GetPlanner(connection, target, plan, Placement(mapping.targets)).run()
+            place = Placement(mapping.targets)
+            GetPlanner(connection, target, plan, place, mapping.judges).run()
 
 
 class PutPlanner(Sender):
@@ -130,7 +133,7 @@ class _PutQuestions(Questions):
             code, text = reasons.get(index, ("", ""))
             if letter == protocol.REFUSE:
                 why = FileError(code or Code.DENIED, name, shown(text or "refused"))
-                self._plan.fail(why, entry.size, entry.type)
+                self._plan.refuse_entry(why, entry)
             elif letter in (protocol.SAME, protocol.SKIP):
                 if entry.type != FOLDER:
                     is_same = letter == protocol.SAME
@@ -148,7 +151,7 @@ class _PutQuestions(Questions):
             self._check(offer)
         except FileError as error:
             why = FileError(error.code, offer.wire_name, error.text)
-            self._plan.fail(why, offer.entry.size, offer.entry.type)
+            self._plan.refuse_entry(why, offer.entry)
         else:
             self._plan.send(offer.wire_name, offer.entry, code, text)
 
@@ -212,18 +215,18 @@ class PutAnswerer(Receiver):
 class _PutAnswers(Answers):
     """Answers that say what would be done with everything."""
 
-    def answer(self, message: Ask) -> None:
-        """Answer a question."""
+    def judge(self, entries: list[Entry]) -> tuple[list[str], list[tuple[int, str, str]]]:
+        """Return the letters for entries, and the reasons that belong to some of them."""
         letters: list[str] = []
         reasons: list[tuple[int, str, str]] = []
-        for index, offered in enumerate(message.entries):
+        for index, offered in enumerate(entries):
             wire_name, offered.name = offered.name, self._place(offered.name)
             decision = self._staging.judge(offered, self._connection.keep_alive)
             letters.append(self._settled(wire_name, offered, decision))
             if decision.text and letters[-1] in (protocol.SEND, protocol.REFUSE):
                 reasons.append((index, decision.code, decision.text[:REASON_MAX]))
-        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=reasons))
         self._report.progress()
+        return letters, reasons
 
     def _settled(self, wire_name: str, offered: Entry, decision: Decision) -> str:
         """Return the letter for a decision."""
@@ -239,16 +242,27 @@ class GetPlanner(PutAnswerer):
         staging: Decides.
         plan: Takes what would happen.
         place: Turns a name on the wire into one in the staging.
+        judges: Decide what is taken, if that is not everything.
 
     """
 
     def __init__(
-        self, connection: Connection, staging: Target, plan: Plan, place: Callable[[str], str]
+        self,
+        connection: Connection,
+        staging: Target,
+        plan: Plan,
+        place: Callable[[str], str],
+        judges: Judges | None,
     ) -> None:
         super().__init__(connection, staging, plan, place)
+        self._judges = judges
         self._plan = plan
         self._unsent: dict[str, FileError] = {}  # what may yet be asked about
-        answers = _GetAnswers(connection, staging, plan, place)
+        answers = (
+            _ChoosingAnswers(connection, staging, plan, place, judges)
+            if judges
+            else _GetAnswers(connection, staging, plan, place)
+        )
         answers.unsent = self._unsent
         self._takers[protocol.Ask] = answers.answer
         self._takers[protocol.Unsent] = self._take_unsent
@@ -261,6 +275,8 @@ class GetPlanner(PutAnswerer):
 
     def _take_unsent(self, message: Unsent) -> None:
         self._item += 1
+        if self._judges and self._judges.is_left(message.name):
+            return
         error = FileError(message.code, message.name, shown(message.text))
         if message.code == Code.PASSED_OVER:
             self._plan.warn(error)
@@ -283,17 +299,20 @@ class _GetAnswers(_PutAnswers):
             return letter
         unsent = self.unsent.pop(wire_name, None) if offered.type == FILE else None
         if choice is Choice.REFUSE:
-            why = FileError(decision.code, name, decision.text)
-            plan.fail(why, offered.size, offered.type)
+            plan.refuse_entry(FileError(decision.code, name, decision.text), offered)
         elif letter == protocol.SEND:
             if unsent:
-                plan.fail(unsent, offered.size, offered.type)
+                plan.refuse_entry(unsent, offered)
             else:
                 plan.send(name, offered, decision.code, decision.text)
             return protocol.SKIP
         elif offered.type != FOLDER:
             plan.skip(name, offered, _SKIPPED[letter])
         return letter
+
+
+class _ChoosingAnswers(ChoosingAnswers, _GetAnswers):
+    """The same, where not everything is taken."""
 
 
 def _take_item(_: Message) -> None:

@@ -12,7 +12,6 @@ from filexfer.wire.protocol import (
     HOLE,
     KINDS,
     PART_MAX,
-    SPELLING,
     TRANSITIONS,
     Error,
     File,
@@ -24,6 +23,11 @@ from filexfer.wire.schema import SchemaError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filexfer.wire.schema import Message
+
+SPELLING = (  # for plain clients that use another
+    "name the fields 'name', 'size' and 'md5' (or 'hash'), "
+    "and pack the length with '!I', not native 'i'"
+)
 
 
 def encode(message: Message) -> bytes:

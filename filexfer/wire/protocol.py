@@ -342,10 +342,6 @@ class Stored(Message, kind="stored"):
     result: Word = "stored"
 
 
-SPELLING = (  # for plain clients that use another
-    "name the fields 'name', 'size' and 'md5' (or 'hash'), "
-    "and pack the length with '!I', not native 'i'"
-)
 IF_EXISTS = ("error", "overwrite", "update", "skip", "keep-both")
 STORED, IDENTICAL, SKIPPED, KEPT, FAILED = "stored", "identical", "skipped", "kept", "failed"
 SEND, NEW_FOLDER, SAME, SKIP, WANT_DIGEST, REFUSE = "s", "n", "i", "k", "d", "r"

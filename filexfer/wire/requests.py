@@ -175,6 +175,24 @@ def move(connection: Connection, message: moving.Move) -> str:
         raise ProtocolError(text, error.code) from error
 
 
+def carry_out_all(
+    connection: Connection, messages: Sequence[protocol.MakeFolder | protocol.Remove]
+) -> Iterator[FileError | None]:
+    """Make many requests that have no result; yield for each why it failed, or None."""
+    for first in range(0, len(messages), _TOGETHER):
+        batch = messages[first : first + _TOGETHER]
+        for message in batch:
+            connection.send(message)
+        connection.flush()
+        for message in batch:
+            try:
+                read(connection, protocol.Ok, message.name)
+            except FileError as error:
+                yield error
+            else:
+                yield None
+
+
 def read(connection: Connection, kind: type[Answer], name: str) -> Answer:
     """Return the answer to the oldest request that has none.
 

@@ -1,0 +1,1 @@
+"""What of a source is chosen: patterns, sizes, times, lists of names."""
