@@ -68,8 +68,9 @@ class Transfer:
             )
 
     def __enter__(self) -> None:
+        self._before = {number: signal.getsignal(number) for number in (*_CODES, signal.SIGALRM)}
         for number in _CODES:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup and '&' ignore them
+            if self._before[number] != signal.SIG_IGN:  # nohup and '&' ignore them
                 signal.signal(number, self._take)
         if self._display:
             signal.signal(signal.SIGALRM, self._display.tick)
@@ -77,6 +78,8 @@ class Transfer:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._stop_drawing()
+        for number, before in self._before.items():
+            signal.signal(number, before)
         is_expected = kind is None or issubclass(kind, (NetworkError, KeyboardInterrupt))
         if not self._came or not is_expected:
             return

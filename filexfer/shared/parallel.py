@@ -313,6 +313,8 @@ def _run_child(
             sys.excepthook(type(error), error, error.__traceback__)
         with contextlib.suppress(BrokenPipeError):
             if _is_unserved(connection, error):
+                mine.unfind()
+                tell("changes", mine.take_changes())
                 tell("unserved", None)
             else:
                 tell("failure", errors.packed(error))
@@ -344,7 +346,9 @@ def _in_threads(
         try:
             results[share] = work(connection, share, shares, part)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            if not _is_unserved(connection, error):
+            if _is_unserved(connection, error):
+                part.unfind()
+            else:
                 failures.append(error)
                 for each in connections:
                     each.interrupt()
