@@ -114,6 +114,7 @@ class Report(Progress, Spared):
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
+        self._found_told = self._found_bytes_told = 0  # by a branch
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -170,11 +171,17 @@ class Report(Progress, Spared):
             self._results,
             self.stats.take() if self.stats else None,
         )
+        self._found_told += self.found
+        self._found_bytes_told += self.found_bytes
         for name in _COUNTS:
             setattr(self, name, 0)
         self.failures, self.warnings, self._results = [], [], []
         self._arrived, self._doubtful = array("q"), array("q")
         return changes
+
+    def unfind(self) -> None:
+        """Take back what was found, also what was told: another connection finds it again."""
+        self.found, self.found_bytes = -self._found_told, -self._found_bytes_told
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""

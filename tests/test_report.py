@@ -144,6 +144,20 @@ def test_failures_beyond_those_kept_are_counted(monkeypatch: pytest.MonkeyPatch)
     assert len(whole.failures) == 5
 
 
+def test_what_another_finds_again_is_taken_back() -> None:
+    """Whether it was told already or not."""
+    whole = Report()
+    part = whole.branch(ignore)
+    for _ in range(2):
+        part.found += 2
+        part.found_bytes += 30
+        whole.add_changes(through_a_pipe(part))
+    part.found += 1
+    part.unfind()
+    whole.add_changes(through_a_pipe(part))
+    assert (whole.found, whole.found_bytes) == (0, 0)
+
+
 def test_a_further_try_knows_what_parts_had_sent() -> None:
     """What arrived is not counted again; what was sent and is there is no skipped file."""
     whole = Report()

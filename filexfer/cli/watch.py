@@ -104,15 +104,16 @@ class Transfer:
         self._drawing = Drawing(report, arguments)
 
     def __enter__(self) -> None:
+        self._before = {number: signal.getsignal(number) for number in (*_CODES, signal.SIGALRM)}
         for number in _CODES:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup and '&' ignore them
-                self._before[number] = signal.signal(number, self._take)
+            if self._before[number] != signal.SIG_IGN:  # nohup and '&' ignore them
+                signal.signal(number, self._take)
         self._drawing.start()
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._drawing.stop()
-        while self._before and not self._came:
-            signal.signal(*self._before.popitem())
+        for number, before in self._before.items():
+            signal.signal(number, before)
         is_expected = kind is None or issubclass(kind, (NetworkError, KeyboardInterrupt))
         if not self._came or not is_expected:
             return

@@ -200,7 +200,6 @@ class _Child:
         self.is_open = True  # more may come from it
         self.failure: BaseException | None = None
         self._is_unserved = False  # there was no connection for it
-        self._found = self._found_bytes = 0
         self._report = report
         self._left = bytearray()  # of a report that has not come whole yet
         self._pipe, theirs = os.pipe()
@@ -262,16 +261,11 @@ class _Child:
 
     def _take(self, kind: str, what: Any) -> None:
         if kind == "changes":
-            report, files, size = self._report, self._report.found, self._report.found_bytes
-            report.add_changes(what)
-            self._found += report.found - files
-            self._found_bytes += report.found_bytes - size
+            self._report.add_changes(what)
         elif kind == "done":
             self.is_done, self.result = True, what
-        elif kind == "unserved":  # another connection finds all of it again
+        elif kind == "unserved":
             self._is_unserved = True
-            self._report.found -= self._found
-            self._report.found_bytes -= self._found_bytes
         else:
             self.failure = errors.unpacked(what)
 
@@ -319,6 +313,8 @@ def _run_child(
             sys.excepthook(type(error), error, error.__traceback__)
         with contextlib.suppress(BrokenPipeError):
             if _is_unserved(connection, error):
+                mine.unfind()
+                tell("changes", mine.take_changes())
                 tell("unserved", None)
             else:
                 tell("failure", errors.packed(error))
@@ -350,7 +346,9 @@ def _in_threads(
         try:
             results[share] = work(connection, share, shares, part)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            if not _is_unserved(connection, error):
+            if _is_unserved(connection, error):
+                part.unfind()
+            else:
                 failures.append(error)
                 for each in connections:
                     each.interrupt()

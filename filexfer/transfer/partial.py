@@ -32,6 +32,8 @@ class Partial:
 
     def add(self, size: int) -> None:
         """Note that so many more bytes are in."""
+        if not self._size:
+            self._told = monotonic()  # what is in at once need not be told
         self._size += size
         self._report.moved += size
         self._report.partial_bytes += size
