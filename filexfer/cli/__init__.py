@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+    from filexfer.cli.json_lines import Lines
+
 COMMANDS = {
     "serve": "offer a folder to clients",
     "put": "upload files and folders",
@@ -74,22 +76,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] in (["--version"], ["-V"]):  # before anything is loaded
         print(f"filexfer {__version__}")
         return 0
-    from filexfer.errors import ExitCode, FilexferError  # noqa: PLC0415 - see above
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" not in options:
+        return _outcome(words)[0]
+    from filexfer.cli import json_lines  # noqa: PLC0415 - only for who asked for it
+
+    return json_lines.run(lambda lines: _outcome(words, lines), Terminated)
+
+
+def _outcome(words: list[str], lines: Lines | None = None) -> tuple[int, str]:
+    """Run one command; return the exit code, and what was said of its failure."""
+    from filexfer.errors import ExitCode, FilexferError  # noqa: PLC0415 - see the module's text
 
     try:
-        return _run(words)
+        return _run(words, lines), ""
     except FilexferError as error:
         _say(f"filexfer: error: {error}")
-        return error.exit_code
+        return error.exit_code, str(error)
     except Terminated:
         _say("filexfer: terminated")
-        return ExitCode.TERMINATED
+        return ExitCode.TERMINATED, "terminated"
     except KeyboardInterrupt:
         _say("filexfer: interrupted")
-        return ExitCode.INTERRUPTED
+        return ExitCode.INTERRUPTED, "interrupted"
     except BrokenPipeError:  # whoever read our output has gone
         sys.stdout = None  # nothing is left to be flushed at the exit
-        return ExitCode.OK
+        return ExitCode.OK, ""
 
 
 def console() -> None:
@@ -113,7 +125,7 @@ def console() -> None:
     _exit(code)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], lines: Lines | None) -> int:
     import argparse  # noqa: PLC0415 - see the module's text
     from functools import partial  # noqa: PLC0415 - comes with argparse
     from importlib import import_module  # noqa: PLC0415 - as above
@@ -124,7 +136,10 @@ def _run(words: list[str]) -> int:
         """One that shows escaped what it does not understand: it may be a file's name."""
 
         def error(self, message: str) -> NoReturn:
-            super().error(shown(message, _MESSAGE_MAX))
+            text = shown(message, _MESSAGE_MAX)
+            if lines:
+                lines.blame(text)
+            super().error(text)
 
     # Without a width, argparse loads shutil (and with it bz2 and lzma) to find it out.
     formatter = partial(argparse.RawDescriptionHelpFormatter, width=_terminal_width())
@@ -149,8 +164,17 @@ def _run(words: list[str]) -> int:
         formatter_class=formatter,
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="write what happens to standard output, a JSON object a line",
+    )
     command.configure(parser)
-    code: int = command.run(parser.parse_args(words[1:]))
+    arguments = parser.parse_args(words[1:])
+    arguments.json = lines
+    if lines:
+        sys.stdout = sys.stderr  # what is meant for people
+    code: int = command.run(arguments)
     return code
 
 

@@ -44,6 +44,8 @@ def run(arguments: Namespace) -> int:
             f"{shown(arguments.destination)} is remote; "
             f"a local file of that name is ./{shown(arguments.destination)}"
         )
+    if arguments.destination == "-" and arguments.json:
+        raise UsageError("--json writes to standard output too: give the file a name")
     remotes = [options.place(text) for text in arguments.remotes]
     servers = {(remote.host, remote.port, getattr(remote, "token", "")) for remote in remotes}
     if len(servers) > 1:

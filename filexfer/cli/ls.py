@@ -48,7 +48,11 @@ def run(arguments: Namespace) -> int:
         entries = client.list(remote.path, recursive=arguments.recursive)
         if not arguments.recursive:
             entries = sorted_as_far_as_may_be(entries)
-        output.print_data(map(_line if arguments.long else _name, entries))
+        if arguments.json:
+            for entry in entries:
+                arguments.json.entry(entry)
+        else:
+            output.print_data(map(_line if arguments.long else _name, entries))
     return 0
 
 

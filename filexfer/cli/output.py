@@ -30,8 +30,10 @@ def report_for(arguments: Namespace) -> Report:
     if arguments.verbose:
         report.on_file = _name_file
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if is_terminal and not arguments.quiet and not arguments.verbose:
+    if is_terminal and not (arguments.quiet or arguments.verbose or arguments.json):
         report.on_progress = _Bar()
+    if arguments.json:
+        arguments.json.watch(report)
     return report
 
 
@@ -87,13 +89,17 @@ def say(text: str) -> None:
 
 
 def print_data(lines: Iterable[str]) -> None:
-    """Print lines to standard output.
+    """Print lines to standard output; with ``--json`` they are said to people.
 
     Raises:
         BrokenPipeError: if whoever read it has gone.
         LocalError: if it takes no more for another reason.
 
     """
+    if sys.stdout is sys.stderr:
+        for line in lines:
+            say(line)
+        return
     try:
         for line in lines:
             print(line)

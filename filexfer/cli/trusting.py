@@ -17,8 +17,10 @@ from filexfer.security.connect_string import SecretRemote, is_token
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
 
     from filexfer.address import Remote
+    from filexfer.cli.json_lines import Lines
 
 
 def trust(remote: Remote, arguments: Namespace) -> Trust:
@@ -30,14 +32,17 @@ def trust(remote: Remote, arguments: Namespace) -> Trust:
 
     """
     if isinstance(remote, SecretRemote) and remote.token and not remote.name:
-        output.say(
-            "WARNING: others on this machine can see the connect string among the running "
+        text = (
+            "others on this machine can see the connect string among the running "
             "commands, and it stays in the shell's history; better: filexfer login NAME"
         )
+        output.say(f"WARNING: {text}")
+        if arguments.json:
+            arguments.json.warning(text)
     token = token_in(arguments.token_file) if arguments.token_file is not None else ""
     made = _known_by(remote, arguments, token)
     made.general_token = _token_of_environment() if not token else ""
-    made.tell = _warn
+    made.tell = _warn if not arguments.json else _both(arguments.json)
     if _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
         made.ask = _ask
     return made
@@ -100,6 +105,14 @@ def _is_terminal(stream: object) -> bool:
 
 def _warn(text: str) -> None:
     output.say(f"filexfer: {text}")
+
+
+def _both(lines: Lines) -> Callable[[str], None]:
+    def tell(text: str) -> None:
+        _warn(text)
+        lines.warning(text)
+
+    return tell
 
 
 def _ask(where: str, fingerprint: str) -> bool:
