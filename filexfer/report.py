@@ -117,6 +117,7 @@ class Report:
         self._doubtful = array("q")
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
+        self._is_branch = False
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
 
     def measure(self) -> None:
@@ -157,7 +158,7 @@ class Report:
         if self.stats:
             part.measure()
         if self.on_file:
-            part.on_file = part._note_result
+            part.on_file, part._is_branch = part._note_result, True
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -200,6 +201,7 @@ class Report:
                     told(FileResult(*parts))
 
     def _note_result(self, file: FileResult) -> None:
+        """Keep what was told for the report that this one is a branch of."""
         self._results.append(
             (
                 *(file.name, file.result, file.type, file.size),
@@ -207,13 +209,21 @@ class Report:
             )
         )
 
+    def _tell(self, name: str, result: str, entry: Entry) -> None:
+        kind = entry.type
+        digest = entry.extra if kind == FILE else ""  # a link's is where it leads
+        if self._is_branch:  # for every file: without making an object only to take it apart
+            self._results.append((name, result, kind, entry.size, entry.mtime, digest))
+        elif self.on_file:
+            self.on_file(FileResult(name, result, kind, entry.size, entry.mtime, digest))
+
     def arrived(self, name: str, entry: Entry, result: str) -> None:
         """Count a file that is settled and there; *entry* is what was sent as *name*."""
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
         if self.on_file:
-            self.on_file(_file_result(name, result, entry))
+            self._tell(name, result, entry)
 
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
@@ -235,7 +245,7 @@ class Report:
         self.skipped += 1
         self.skipped_bytes += entry.size
         if self.on_file:
-            self.on_file(_file_result(name, result, entry))
+            self._tell(name, result, entry)
 
     def fail(self, error: FileError) -> None:
         """Count a failure; the same name fails only once, whoever finds out first."""
@@ -272,11 +282,6 @@ class Report:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started
         self.progress()
-
-
-def _file_result(name: str, result: str, entry: Entry) -> FileResult:
-    digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
-    return FileResult(name, result, entry.type, entry.size, entry.mtime, digest)
 
 
 def _parts(error: FileError) -> tuple[str, str, str]:

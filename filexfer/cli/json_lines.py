@@ -16,7 +16,7 @@ from json import JSONEncoder
 from json.encoder import encode_basestring_ascii as quoted
 from time import gmtime, monotonic, strftime
 
-from filexfer.cli.gathered import EVERY, LINES_MOST, Gathered, handling
+from filexfer.cli.gathered import EVERY, Gathered, handling
 from filexfer.errors import ExitCode
 
 TYPE_CHECKING = False
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the fields; fields may be added to it, and none is taken away
 _HEAD = f'{{"v":{VERSION},"type":'
-_FILE = f'{_HEAD}"file",'
 _GOOD = ',"error_kind":null,"error":null}\n'
 _dumps = JSONEncoder(separators=(",", ":")).encode
 _BILLION = 1_000_000_000
@@ -66,20 +65,19 @@ class Lines(Gathered):
 
     def file(self, file: FileResult) -> None:
         """Write what became of a file: ``file``."""
-        name, stamp = file.name, str(file.mtime)
-        member = f'"name":{quoted(name)}' if name.isascii() else _text("name", name)
-        if file.code or file.mtime < _BILLION:
-            self._lines.append(_unusual_file(member, file))
-        else:
-            if stamp[:-9] != self._second:
-                self._second, self._stamp = stamp[:-9], moment(file.mtime)[:-10]
-            digest = f'"{file.digest}"' if file.digest else "null"
-            self._lines.append(
-                f'{_FILE}{member},"result":"{file.result}","file_type":"{file.type}",'
-                f'"size":{file.size},"mtime":"{self._stamp}{stamp[-9:]}Z","digest":{digest}{_GOOD}'
-            )
-        if len(self._lines) >= LINES_MOST:
-            self.hand_on()
+        name, digest, mtime = file.name, file.digest, file.mtime
+        if not digest or mtime < _BILLION or not name.isascii():
+            self._lines.append(_unusual_file(file))
+            return
+        stamp = str(mtime)
+        if stamp[:-9] != self._second:
+            self._second, self._stamp = stamp[:-9], moment(mtime)[:-10]
+        self._lines.append(
+            f'{{"v":1,"type":"file","name":{quoted(name)},"result":"{file.result}",'
+            f'"file_type":"{file.type}","size":{file.size},'
+            f'"mtime":"{self._stamp}{stamp[-9:]}Z","digest":"{digest}",'
+            '"error_kind":null,"error":null}\n'
+        )
 
     def plan(
         self,
@@ -320,7 +318,7 @@ def _clean(value: Value) -> Value:
     return value
 
 
-def _unusual_file(member: str, file: FileResult) -> str:
+def _unusual_file(file: FileResult) -> str:
     """Return the line of a file that failed, or is very old."""
     if file.code:
         size = stamp = "null"
@@ -328,8 +326,9 @@ def _unusual_file(member: str, file: FileResult) -> str:
     else:
         size, stamp, reason = str(file.size), f'"{moment(file.mtime)}"', _GOOD
     return (
-        f'{_FILE}{member},"result":"{file.result}","file_type":{_dumps(file.type or None)},'
-        f'"size":{size},"mtime":{stamp},"digest":{_dumps(file.digest or None)}{reason}'
+        f'{_HEAD}"file",{_text("name", file.name)},"result":"{file.result}",'
+        f'"file_type":{_dumps(file.type or None)},"size":{size},"mtime":{stamp},'
+        f'"digest":{_dumps(file.digest or None)}{reason}'
     )
 
 

@@ -11,6 +11,7 @@ This module must not know what the work is.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import marshal
 import os
 import select
@@ -39,6 +40,7 @@ _REPORT_EVERY = 0.1  # seconds between two reports of a process
 _LOOK_EVERY = 1.0  # seconds between two looks at what must go on while nothing is reported
 _SIZE = struct.Struct("!I")  # before each report
 _PIECE = 1 << 16
+_PIPE = 1 << 20  # bytes that wait in a pipe: a report with its files is held up by a smaller one
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -202,6 +204,8 @@ class _Child:
         self._report = report
         self._left = bytearray()  # of a report that has not come whole yet
         self._pipe, theirs = os.pipe()
+        with contextlib.suppress(AttributeError, OSError):  # only Linux can, up to a limit
+            fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, _PIPE)
         try:
             self._pid = os.fork()
         except OSError:
