@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from filexfer.address import DEFAULT_PORT, format_url
+from filexfer.entry import FOLDER
 from filexfer.errors import IntegrityError, LocalError, UsageError
 from filexfer.lasting import Lasting
 from filexfer.options import Options
@@ -201,6 +202,8 @@ class Client(Lasting):
         places = [os.path.join(mapping.root, name) for name in mapping.targets.values()]
         how = jobs.settled(how, self._door, files, is_fresh=not any(map(os.path.lexists, places)))
         report.destination = mapping.landed
+        if all(entry.type != FOLDER for entry in mapping.entries):
+            report.expect(len(mapping.entries), sum(entry.size for entry in mapping.entries))
 
         def once(connection: Connection) -> None:
             if how.jobs == 1:
@@ -242,6 +245,7 @@ class Client(Lasting):
         stream = StreamSource(fd)
         source = Source(stream, "", name.strip("/"), fresh=True)
         report.destination = self.url(name.strip("/"))
+        report.add_walks(1)  # how much it is turns out at its end
         alone = Options(if_exists=options.if_exists, algorithm=options.algorithm)
         self._retrying(
             lambda connection: upload.put(connection, [source], alone, report),

@@ -79,8 +79,9 @@ class Lasting:
     ) -> T:
         """Do *act* on a connection; on another one after a pause if it is lost.
 
-        The first connection of all is tried twice only where somebody has answered that there is
-        no room: a wrong address should be told at once.
+        A wrong address should be told at once. So, as long as no server has answered, there is
+        another try only where somebody has said that there is no room, and a single one where
+        the connection was closed without a word, as a server may do that is flooded.
         """
         tries = 0
         was_open = self._connection is not None
@@ -96,7 +97,8 @@ class Lasting:
                 self._drop()
                 tries = 1 if report.files > before else tries + 1
                 is_enough = self._is_interrupted or tries > options.retries
-                if not was_open or is_enough or not may_retry():
+                was_closed = self._door.is_met and tries == 1 and type(error) is ConnectionLost
+                if not (was_open or was_closed) or is_enough or not may_retry():
                     raise
                 report.restart()
             except BaseException as error:

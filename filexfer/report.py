@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from time import monotonic
 
-from filexfer.entry import FILE
+from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code, FileError
 
 TYPE_CHECKING = False
@@ -20,9 +20,21 @@ if TYPE_CHECKING:
     from filexfer.measure.stats import Stats
 
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
+
+# The phases of a command. A command of several connections is in that of the slowest.
+CONNECTING = "connecting"  # the connection was lost, and another is to come
+SCANNING = "scanning"  # looking at what there is; nothing has moved yet
+SENDING = "sending"
+RECEIVING = "receiving"
+VERIFYING = "verifying"  # all is sent, or has come; the last of it is not verified yet
+FLUSHING = "flushing"  # all is verified; the last of it is not settled yet
+DONE = "done"
+
+_AT_WORK = (SENDING, RECEIVING, VERIFYING, FLUSHING)  # the least far first
 _COUNTS = (
-    *("files", "bytes", "folders", "skipped", "skipped_bytes"),
-    *("failed", "moved", "found", "found_bytes"),
+    *("files", "bytes", "folders", "skipped", "skipped_bytes", "failed", "failed_bytes"),
+    *("moved", "found", "found_bytes", "confirmed", "confirmed_bytes", "partial_bytes"),
+    *("_walks", *(f"_{phase}" for phase in _AT_WORK)),
 )
 
 
@@ -76,12 +88,16 @@ class Report:
         skipped: Files that needed no sending.
         skipped_bytes: Their sizes in bytes.
         failed: Files and folders that did not arrive.
+        failed_bytes: The sizes of those that had been found, in bytes.
         failures: The first of them, with the reasons.
         warnings: What was passed over and is no failure, such as pipes and devices.
         moved: Bytes of files' contents that have travelled, confirmed or not.
-        found: Files found so far by walking the source.
+        confirmed: Files and links that the receiving side has verified, settled or not.
+        confirmed_bytes: Their sizes in bytes.
+        partial_bytes: Bytes that the receiving side has of files that it has not whole yet.
+        found: Files and links found so far by walking the source.
         found_bytes: Their sizes in bytes.
-        is_walking: Whether more may be found.
+        entered: The phase that this one is in, without its branches; empty between two.
         destination: Where things landed, for people.
         stats: With ``Options(stats=True)``, where the time went: its ``seconds`` and ``bytes`` by
             phase, those of all tries and connections added up; else None.
@@ -99,12 +115,13 @@ class Report:
     ) -> None:
         self.files = self.bytes = self.folders = 0
         self.skipped = self.skipped_bytes = 0
-        self.failed = 0
+        self.failed = self.failed_bytes = 0
+        self.confirmed = self.confirmed_bytes = self.partial_bytes = 0
         self.failures: list[FileError] = []
         self.warnings: list[FileError] = []
         self.moved = 0
         self.found = self.found_bytes = 0
-        self.is_walking = True
+        self.entered = ""
         self.destination = ""
         self.started = monotonic()
         self.seconds = 0.0
@@ -119,6 +136,10 @@ class Report:
         self._sent_before: set[int] = set()
         self._is_branch = False
         self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
+        self._sending = self._receiving = self._verifying = self._flushing = 0  # connections
+        self._walks = 1  # that are not over
+        self._idle = SCANNING  # the phase while no connection is at work
+        self._expected = self._floor = (0, 0)  # files and bytes: in all, and handled before
 
     def measure(self) -> None:
         """Find out where the time goes, from now on."""
@@ -131,11 +152,80 @@ class Report:
         self._arrived_before = set(self._arrived)
         self._sent_before.update(self._doubtful)
         del self._doubtful[:]
-        self.skipped = self.skipped_bytes = self.failed = self.folders = 0
-        self.found = self.found_bytes = 0
+        self._floor = self.handled, self.handled_bytes
+        self._expected = self.total, self.total_bytes
+        self.skipped = self.skipped_bytes = self.failed = self.failed_bytes = self.folders = 0
+        self.found = self.found_bytes = self.partial_bytes = 0
+        self.confirmed, self.confirmed_bytes = self.files, self.bytes
+        self._sending = self._receiving = self._verifying = self._flushing = 0
+        self._walks = 1 if self.is_walking else 0
+        self.entered, self._idle = "", CONNECTING
         self.failures.clear()
         self._failed_names.clear()
         self.warnings.clear()
+
+    # How far it is
+
+    @property
+    def phase(self) -> str:
+        """What is being done, in one word of those at the top of this module."""
+        if self._idle == DONE:
+            return DONE
+        at_work = next((phase for phase in _AT_WORK if getattr(self, f"_{phase}")), self._idle)
+        if at_work in (SENDING, RECEIVING) and not self.moved:
+            return SCANNING
+        return at_work
+
+    @property
+    def handled(self) -> int:
+        """Files and links that need nothing more: confirmed, skipped or failed.
+
+        This and ``handled_bytes`` never become less, also when things are found out again.
+        """
+        return max(self._floor[0], self.confirmed + self.skipped + self.failed)
+
+    @property
+    def handled_bytes(self) -> int:
+        """Their bytes, and those that the receiving side has of the others."""
+        sizes = self.confirmed_bytes + self.partial_bytes + self.skipped_bytes + self.failed_bytes
+        return max(self._floor[1], sizes)
+
+    @property
+    def total(self) -> int:
+        """Files and links that there are in all, or at least: see ``is_walking``."""
+        return max(self._expected[0], self.found, self.handled)
+
+    @property
+    def total_bytes(self) -> int:
+        """Their sizes in bytes."""
+        return max(self._expected[1], self.found_bytes, self.handled_bytes)
+
+    @property
+    def is_walking(self) -> bool:
+        """Whether there may be more than is known of."""
+        return self._walks > 0
+
+    def expect(self, files: int, size: int, *, at_least: bool = False) -> None:
+        """Note how much there is in all, or at least; *size* in bytes."""
+        self._expected = max(self._expected[0], files), max(self._expected[1], size)
+        if not at_least:
+            self._walks = 0
+
+    def add_walks(self, number: int) -> None:
+        """Note that so many more walks find what there is; below 0, that some are over."""
+        if self._walks or number < 0:
+            self._walks += number
+
+    def enter(self, phase: str) -> None:
+        """Note that a connection goes over to another phase; empty when it has done its work."""
+        if phase != self.entered:
+            for name, step in ((self.entered, -1), (phase, 1)):
+                if name:
+                    setattr(self, f"_{name}", getattr(self, f"_{name}") + step)
+            self.entered = phase
+            self.progress()
+
+    # What happens
 
     @property
     def uncertain(self) -> int:
@@ -155,6 +245,7 @@ class Report:
         part = Report(on_progress)
         part._arrived_before = self._arrived_before
         part._sent_before = self._sent_before
+        part._walks = 0
         if self.stats:
             part.measure()
         if self.on_file:
@@ -225,6 +316,17 @@ class Report:
         if self.on_file:
             self._tell(name, result, entry)
 
+    def confirm(self, entry: Entry) -> None:
+        """Count a file that the receiving side has verified."""
+        self.confirmed += 1
+        self.confirmed_bytes += entry.size
+
+    def retract(self, entry: Entry) -> None:
+        """Count it no more: it is skipped or failed in the end."""
+        if entry.type != FOLDER:
+            self.confirmed -= 1
+            self.confirmed_bytes -= entry.size
+
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
         self._doubtful.extend(map(hash, names))
@@ -240,6 +342,7 @@ class Report:
             if key in self._arrived_before:
                 return
             if result == "identical" and key in self._sent_before:
+                self.confirm(entry)
                 self.arrived(name, entry, "stored")
                 return
         self.skipped += 1
@@ -247,11 +350,18 @@ class Report:
         if self.on_file:
             self._tell(name, result, entry)
 
-    def fail(self, error: FileError) -> None:
-        """Count a failure; the same name fails only once, whoever finds out first."""
+    def fail(self, error: FileError, size: int = 0) -> None:
+        """Count a failure; the same name fails only once, whoever finds out first.
+
+        Args:
+            error: The failure.
+            size: Of the file in bytes, if it was found before.
+
+        """
         if error.name in self._failed_names:
             return
         self.failed += 1
+        self.failed_bytes += size
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(error)
             self._failed_names.add(error.name)
@@ -277,7 +387,8 @@ class Report:
 
     def finish(self) -> None:
         """Note that the command is over."""
-        self.is_walking = False
+        self._walks = 0
+        self._idle = DONE
         if self.stats:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started

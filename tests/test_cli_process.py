@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import Raw, leftovers
 
-from filexfer.cli import COMMANDS
+from filexfer.cli import COMMANDS, overview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,17 +262,23 @@ def test_installed_command() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str) -> None:
-    """Every command has a help with examples, on standard output."""
+    """Every command has a help, on standard output, that begins with examples."""
     result = fx(command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"usage: filexfer {command} ")
-    assert f"  filexfer {command}" in result.stdout.partition("examples:")[2]
+    usage, sentence, examples, *rest = result.stdout.split("\n\n")
+    assert re.match(rf"usage: filexfer {command}(?= |\Z)", usage)
+    assert sentence == f"{COMMANDS[command].capitalize()}."
+    assert examples.startswith("examples:\n")
+    assert f"  filexfer {command}" in examples
+    assert rest or command == "remotes"
+    assert fx("help", command).stdout == result.stdout
 
 
 def test_help_of_all() -> None:
-    """The general help names every command."""
+    """The general help names every command, and each in a group."""
     result = fx("--help")
-    assert result.returncode == 0
+    assert (result.returncode, fx("help").stdout) == (0, result.stdout)
+    assert sorted(COMMANDS) == sorted(each for group in overview.GROUPS.values() for each in group)
     for command, text in COMMANDS.items():
         assert re.search(rf"^ +{command} +{re.escape(text)}$", result.stdout, re.MULTILINE)
 

@@ -20,7 +20,9 @@ NOBODY = "fx://127.0.0.1:1/"  # no server is there, and none of these commands l
 
 WRONG_WORDS = [
     ("", "COMMAND"),
-    ("pup a b", "invalid choice: 'pup' (choose from"),
+    ("pup a b", "no command 'pup'"),
+    ("help pup", "no command 'pup'"),
+    ("-v put a b", "no option '-v' before the COMMAND"),
     ("--nonsense", "COMMAND"),
     # what is missing
     ("put", "SRC, REMOTE"),

@@ -72,7 +72,11 @@ def test_flood(each: int, floods: int, rounds: int, tmp_path: Path) -> None:
         service = stack.enter_context(Service(tmp_path / "in", "--workers", "2"))
         pids = [service.process.pid, *workers_of(service, 2)]
         warm_up(service.port, tmp_path)
-        before = Usage(pids)
+        with attack(service.port, each // floods, each // floods) as attacker:
+            assert attacker.stdout
+            assert attacker.stdout.readline() == "ready\n"
+            attacker.communicate(timeout=SECONDS)
+        before = settled(pids, Usage(pids))
         attackers = [
             stack.enter_context(attack(service.port, each // floods, each // floods))
             for _ in range(floods)

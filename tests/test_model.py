@@ -243,7 +243,7 @@ class Files(RuleBasedStateMachine):
 
         def note(file: FileResult) -> None:
             assert file.name not in told, "told twice"
-            told[file.name] = file.result
+            told[file.name] = file.text or file.result
 
         report = Report(on_file=note)
         is_cut = False
@@ -287,7 +287,7 @@ class Files(RuleBasedStateMachine):
         elif told == "identical":
             assert value in before
             self._may_hold[name] = {value}
-        elif told == "failed: exists and differs":
+        elif told == "exists and differs":
             assert if_exists == "error"
             self._may_hold[name] = before - {None, value}
             assert self._may_hold[name]

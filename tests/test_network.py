@@ -312,8 +312,8 @@ def test_the_confirmation_is_lost(route: Route) -> None:
     kinds = [frame.message["kind"] for frame in replies]
     place = replies[kinds.index("done" if "done" in kinds else "end")].start
     outcome = route.try_twice(Fault("reset", 1 - route.way, place))
-    assert isinstance(outcome.error, NetworkError)
     if route.is_up:
+        assert isinstance(outcome.error, NetworkError)
         assert outcome.report.files == 0
         assert outcome.report.uncertain == len(SMALL)
         again = route.send("try000")
@@ -361,7 +361,8 @@ def test_black_holes(steady: None, serve: Serve, tmp_path: Path, cleanup: Any) -
     with ThreadPoolExecutor(len(by_place)) as pool:
         for each in [pool.submit(fall, *each) for each in by_place]:
             each.result()
-    assert routes[0].served.server._sessions == {}
+    for each in routes:
+        each.wait()
 
 
 @pytest.mark.case("E3")

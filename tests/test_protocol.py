@@ -122,6 +122,7 @@ MESSAGES: list[tuple[str, Message]] = [
         protocol.Answer(verdicts="sr", refused=[(1, "denied", "no")]),
     ),
     ('{"kind":"received","count":12}', protocol.Received(count=12)),
+    ('{"kind":"received","count":12,"part":5}', protocol.Received(count=12, part=5)),
     (
         '{"kind":"outcome","item":3,"result":"kept","code":"","text":"","name":"a~1"}',
         protocol.Outcome(item=3, result="kept", code="", text="", name="a~1"),

@@ -143,7 +143,7 @@ def files_in(folder: Path) -> list[str]:
 def test_if_a_file_exists() -> None:
     """The table names the options of the help, all of them and no others."""
     named = {option for row in rows(section("If a file exists")) for option in row[:1]}
-    in_help = fx("put", "--help").stdout.partition("if a file exists")[2].partition("how:")[0]
+    in_help = fx("put", "--help").stdout.partition("if a file exists")[2].partition("\n\n")[0]
     assert named - {"(none)"} == {
         f"`{each}`" for each in re.findall(r"^  (--\S+)", in_help, re.MULTILINE)
     }

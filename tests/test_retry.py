@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -438,6 +439,32 @@ def test_a_first_connection_that_is_refused_is_told_at_once(pauses: Pauses) -> N
     with Client("127.0.0.1", port) as client, pytest.raises(ConnectionLost, match="refused"):
         client.put([__file__], "x", Options(retries=5))
     assert pauses == []
+
+
+def test_a_first_connection_that_is_closed_without_a_word_is_tried_once_more(
+    tmp_path: Path, pauses: Pauses
+) -> None:
+    """A server that is flooded may do so; something else that does so is told soon."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        met: list[None] = []
+
+        def close_all() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    listener.accept()[0].close()
+                    met.append(None)
+
+        closing = threading.Thread(target=close_all, daemon=True)
+        closing.start()
+        with (
+            Client("127.0.0.1", listener.getsockname()[1], timeout=5) as client,
+            pytest.raises(ConnectionLost),
+        ):
+            client.put([__file__], "x", Options(retries=5))
+        assert len(pauses) == 1
+        listener.shutdown(socket.SHUT_RDWR)
+        closing.join(5)
+        assert len(met) == 2
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])

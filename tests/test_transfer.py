@@ -381,7 +381,9 @@ def test_the_report_names_what_landed_and_where(served: Served, tmp_path: Path) 
     lay(tmp_path / "tree" / "a", b"12345")
     lay(tmp_path / "tree" / "b" / "c", b"")
     report = served.client().put(
-        [tmp_path / "tree"], "to", report=Report(on_file=lambda *each: told.append(each))
+        [tmp_path / "tree"],
+        "to",
+        report=Report(on_file=lambda file: told.append((file.name, file.result, file.size))),
     )
     assert sorted(told) == [("to/tree/a", "stored", 5), ("to/tree/b/c", "stored", 0)]
     assert report.destination == f"{served.server.address}to/tree/"

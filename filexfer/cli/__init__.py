@@ -17,9 +17,10 @@ from filexfer import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from types import ModuleType
 
     from filexfer.cli.json_lines import Lines
+    from filexfer.cli.parsing import Parser
 
 COMMANDS = {
     "serve": "offer a folder to clients",
@@ -35,27 +36,11 @@ COMMANDS = {
     "doctor": "look for what is wrong, or where the time of a transfer goes",
     "service": "make the systemd units that run a server for good",
     "demo": "serve, upload, download and compare, all on this machine",
+    "help": "tell how a command is used",
 }
 
-EPILOG = """\
-examples:
-  filexfer serve inbox                       offer the folder 'inbox' on this machine
-  filexfer put photos fx://127.0.0.1/        upload the folder 'photos'
-  filexfer get fx://127.0.0.1/photos .       download it again
 
-'filexfer COMMAND --help' tells more. A remote place is fx://HOST[:PORT]/PATH or HOST:PATH,
-or NAME:PATH, where 'filexfer login NAME' has stored the server.
-
-exit codes:
-  0 all well (skipped files included)   5 integrity: bytes or names are wrong
-  1 a fault in filexfer                 6 network or time-out
-  2 usage                               7 the server refused the whole command
-  3 one or more files failed            8 the local disk
-  4 trust: encryption or rights         130 interrupted, 143 terminated
-"""
-
-
-_MESSAGE_MAX = 1000  # characters about words that make no sense
+_HELP = ("-h", "--help")
 
 
 class Terminated(KeyboardInterrupt):
@@ -77,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"filexfer {__version__}")
         return 0
     options = words[: words.index("--")] if "--" in words else words
-    if "--json" not in options:
+    if "--json" not in options or words[0] in _HELP:
         return _outcome(words)[0]
     from filexfer.cli import json_lines  # noqa: PLC0415 - only for who asked for it
 
@@ -125,75 +110,50 @@ def console() -> None:
     _exit(code)
 
 
-def _run(words: list[str], lines: Lines | None) -> int:
-    import argparse  # noqa: PLC0415 - see the module's text
-    from functools import partial  # noqa: PLC0415 - comes with argparse
-    from importlib import import_module  # noqa: PLC0415 - as above
+def parser_of(name: str) -> Parser:
+    """Return the parser of a command, with all its arguments."""
+    from filexfer.cli.parsing import MESSAGES, Parser, group  # noqa: PLC0415 - loads argparse
 
-    from filexfer.names import shown  # noqa: PLC0415 - loaded by now
-
-    class Parser(argparse.ArgumentParser):
-        """One that shows escaped what it does not understand: it may be a file's name."""
-
-        def error(self, message: str) -> NoReturn:
-            text = shown(message, _MESSAGE_MAX)
-            if lines:
-                lines.blame(text)
-            super().error(text)
-
-    # Without a width, argparse loads shutil (and with it bz2 and lzma) to find it out.
-    formatter = partial(argparse.RawDescriptionHelpFormatter, width=_terminal_width())
-    if not words or words[0] not in COMMANDS:
-        parser: argparse.ArgumentParser = Parser(
-            prog="filexfer",
-            description="Fast, verified file transfer: a server offers a folder, "
-            "a client uploads and downloads files and trees.",
-            epilog=EPILOG,
-            formatter_class=formatter,
-        )
-        parser.add_argument("-V", "--version", action="version", version=f"filexfer {__version__}")
-        commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-        for name, text in COMMANDS.items():
-            commands.add_parser(name, help=text)
-        parser.parse_args(words)
-    command = import_module(f"filexfer.cli.{words[0]}")
-    parser = Parser(
-        prog=f"filexfer {words[0]}",
-        description=COMMANDS[words[0]].capitalize() + ".",
-        epilog=command.EPILOG,
-        formatter_class=formatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
+    command = _command(name)
+    parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
+    command.configure(parser)
+    group(parser, MESSAGES).add_argument(
         "--json",
         action="store_true",
-        help="write what happens to standard output, a JSON object a line",
+        help="write what happens as JSON objects, one a line, to standard output",
     )
-    command.configure(parser)
-    arguments = parser.parse_args(words[1:])
-    arguments.json = lines
-    if lines:
-        sys.stdout = sys.stderr  # what is meant for people
-    code: int = command.run(arguments)
-    return code
+    return parser
+
+
+def _command(name: str) -> ModuleType:
+    from importlib import import_module  # noqa: PLC0415 - loaded by Python itself
+
+    return import_module(f"filexfer.cli.{name}")
+
+
+def _run(words: list[str], lines: Lines | None) -> int:
+    name = words[0] if words else ""
+    if name in COMMANDS:
+        parser = parser_of(name)
+        if lines:
+            parser.blame = lines.blame
+        arguments = parser.parse_args(words[1:])
+        arguments.json = lines
+        if lines:
+            sys.stdout = sys.stderr  # what is meant for people
+        return int(_command(name).run(arguments))
+    from filexfer.cli import overview  # noqa: PLC0415 - only without a command
+
+    if name not in _HELP:
+        raise overview.no_command(name)
+    print(overview.text(COMMANDS), end="")
+    return 0
 
 
 def _restart_in_utf8() -> None:
     from os import execv  # noqa: PLC0415 - seldom needed
 
     execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - itself
-
-
-def _terminal_width() -> int:
-    from os import environ, get_terminal_size  # noqa: PLC0415 - loaded by then
-
-    columns = environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns):
-        return int(columns) - 2
-    try:
-        return max(40, get_terminal_size(1).columns - 2)
-    except OSError:  # standard output is no terminal
-        return 78
 
 
 def _say(text: str) -> None:

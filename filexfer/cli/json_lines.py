@@ -333,16 +333,17 @@ def _unusual_file(file: FileResult) -> str:
 
 
 def _state(report: Report, seconds: float) -> dict[str, Value]:
-    is_known = report.found > 0 and not report.is_walking  # of a download it never is
-    total = max(report.moved, report.found_bytes - report.skipped_bytes) if is_known else None
+    is_known = not report.is_walking
     rate = report.moved / seconds if seconds > 0 else 0.0
+    left = report.total_bytes - report.handled_bytes
     return {
-        "bytes_done": report.moved,
-        "bytes_total": total,
-        "files_done": report.files + report.skipped + report.failed,
-        "files_total": report.found if is_known else None,
+        "phase": report.phase,
+        "bytes_done": report.handled_bytes,
+        "bytes_total": report.total_bytes if is_known else None,
+        "files_done": report.handled,
+        "files_total": report.total if is_known else None,
         "rate": round(rate),
-        "eta": round((total - report.moved) / rate, 1) if total is not None and rate else None,
+        "eta": round(left / rate, 1) if is_known and rate else None,
     }
 
 

@@ -3,10 +3,15 @@
 Where a library that is missing is to be found out, this can be loaded without it: what needs one
 is loaded when it is called.
 
+Each option goes into a group, ``group(parser, SPEED).add_argument(...)``; ``parsing`` lists them in
+the order of every help.
+
 This module must not know what the commands do.
 """
 
 from __future__ import annotations
+
+from filexfer.cli.parsing import CONNECTION, EXISTS, MESSAGES, SAFETY, SPEED, TRUST, group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,15 +27,15 @@ _SECONDS_MAX = 1_000_000  # the system counts a wait in milliseconds, with 31 bi
 
 def add_timeout(parser: ArgumentParser) -> _ArgumentGroup:
     """Add how long is waited; return the group, for how else a server is talked to."""
-    group = parser.add_argument_group("connection")
-    group.add_argument(
+    connection = group(parser, CONNECTION)
+    connection.add_argument(
         "--timeout",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="for connecting, and for any wait without progress (default: 60)",
+        help="for connecting and any wait for more (default: 60)",
     )
-    return group
+    return connection
 
 
 def add_connection(parser: ArgumentParser) -> None:
@@ -38,41 +43,39 @@ def add_connection(parser: ArgumentParser) -> None:
     add_timeout(parser).add_argument(
         "--insecure",
         action="store_true",
-        help="talk to another machine without encryption; who can read or change what is on "
-        "the way, can read or change the files",
+        help="talk to another machine without encryption: who is on the way can read and "
+        "change the files",
     )
     add_trust(parser)
 
 
 def add_trust(parser: ArgumentParser) -> None:
     """Add how a server is known, and the token that it is shown."""
-    group = parser.add_argument_group("trust (a NAME of 'filexfer login' needs none of it)")
-    group.add_argument(
+    trust = group(parser, TRUST)
+    trust.add_argument(
         "--token-file", metavar="FILE", help="show the server the token in this file"
     )
-    group.add_argument(
+    trust.add_argument(
         "--fingerprint", metavar="TEXT", help="talk only to the server whose certificate has this"
     )
-    group.add_argument(
+    trust.add_argument(
         "--ca",
         metavar="FILE",
-        help="know the server by these authorities (PEM); 'system': those of this machine",
+        help="know the server by these authorities (PEM), or by this machine's: 'system'",
     )
-    group.add_argument(
+    trust.add_argument(
         "--accept-new",
         action="store_true",
-        help="store the certificate of a server that is not known yet, without asking",
+        help="take the certificate of a new server without asking",
     )
 
 
 def add_transfer(parser: ArgumentParser) -> None:
     """Add how files are transferred."""
     add_connection(parser)
-    exists = parser.add_argument_group(
-        "if a file exists (identical ones are always skipped)"
-    ).add_mutually_exclusive_group()
+    exists = group(parser, EXISTS).add_mutually_exclusive_group()
     for flag, word, text in (
-        ("--overwrite", "overwrite", "replace it (default: that file fails, the rest goes on)"),
+        ("--overwrite", "overwrite", "replace it (default: it fails, the rest goes on)"),
         ("--update", "update", "replace it if ours is newer"),
         ("--skip-existing", "skip", "keep it"),
         ("--keep-both", "keep-both", "store ours beside it, as name~digest"),
@@ -80,7 +83,15 @@ def add_transfer(parser: ArgumentParser) -> None:
         exists.add_argument(
             flag, action="store_const", const=word, dest="if_exists", default="error", help=text
         )
-    _add_how(parser.add_argument_group("how"))
+    _add_safety(group(parser, SAFETY))
+    _add_speed(group(parser, SPEED))
+    group(parser, CONNECTION).add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help="tries to go on after a lost connection (default: 3)",
+    )
     add_verbosity(parser).add_argument(
         "--stats",
         action="store_true",
@@ -88,53 +99,50 @@ def add_transfer(parser: ArgumentParser) -> None:
     )
 
 
-def _add_how(how: _ArgumentGroup) -> None:
+def _add_safety(safety: _ArgumentGroup) -> None:
     from filexfer.hashing import ALGORITHMS, DEFAULT  # noqa: PLC0415 - see the module's text
 
-    how.add_argument(
+    safety.add_argument(
         "-c",
         "--checksum",
         action="store_true",
         help="compare existing files by digest, not by size and time",
     )
-    how.add_argument(
+    safety.add_argument(
         "--hash",
         choices=ALGORITHMS,
         default=DEFAULT,
-        help=f"verify by this hash; {DEFAULT}, the default, finds every damage, but only sha256 "
-        "and blake2b resist somebody who forges files",
+        metavar="NAME",
+        help=f"verify by {DEFAULT} (default; finds every damage), sha256 or blake2b (which also "
+        "resist somebody who forges files) or md5",
     )
-    how.add_argument(
+
+
+def _add_speed(speed: _ArgumentGroup) -> None:
+    speed.add_argument(
         "-j",
         "--jobs",
         type=_jobs,
         metavar="N",
-        help="connections that share the work (default: auto, as many as pay)",
+        help="connections that share the work (default: auto)",
     )
-    how.add_argument(
-        "--retries",
-        type=int,
-        default=3,
-        metavar="N",
-        help="tries after a lost connection without a newly confirmed file (default: 3)",
-    )
-    add_shape(how, "all connections")
-    how.add_argument("-r", "--recursive", action="store_true", help=_hidden())
+    add_shape(speed, "all connections")
+    speed.add_argument("-r", "--recursive", action="store_true", help=_hidden())
 
 
-def add_shape(group: _ArgumentGroup, among: str) -> None:
+def add_shape(speed: _ArgumentGroup, among: str) -> None:
     """Add how fast and in which way is sent; the limit is shared *among* what it says."""
-    group.add_argument(
+    speed.add_argument(
         "--bwlimit",
         type=_rate,
         metavar="RATE",
-        help="move at most so many bytes per second each way, over " + among + " together: "
-        "500K or 2.5M (steps of 1024), 20MB (steps of 1000), 80Mbit (default: no limit)",
+        help="at most so many bytes per second each way, over " + among + " together, as 500K, "
+        "20MB or 80Mbit",
     )
-    group.add_argument(
+    speed.add_argument(
         "--congestion",
         metavar="NAME",
-        help="send by this TCP congestion control, on Linux (default: the system's)",
+        help="send by this TCP congestion control, on Linux",
     )
 
 
@@ -142,22 +150,23 @@ def add_durability(parser: ArgumentParser) -> None:
     """Add what a confirmation promises."""
     from filexfer.options import DURABILITIES  # noqa: PLC0415 - see the module's text
 
-    parser.add_argument(
+    group(parser, SAFETY).add_argument(
         "--durability",
         choices=DURABILITIES,
         default="batch",
-        help="what survives a power cut: 'batch' (default): every file that is reported as done; "
-        "'file': the same, flushed one by one; 'none': what the system has written by then",
+        metavar="LEVEL",
+        help="what survives a power cut: batch (default): all files that are reported as done; "
+        "file: the same, flushed one by one; none: what the system has written",
     )
 
 
 def add_verbosity(parser: ArgumentParser) -> _ArgumentGroup:
     """Add how much is said; return the group, for what else is said."""
-    group = parser.add_argument_group("messages")
-    either = group.add_mutually_exclusive_group()
+    messages = group(parser, MESSAGES)
+    either = messages.add_mutually_exclusive_group()
     either.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     either.add_argument("-v", "--verbose", action="store_true", help="name every file")
-    return group
+    return messages
 
 
 def place(text: str) -> Remote:

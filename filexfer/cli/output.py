@@ -11,7 +11,6 @@ from time import monotonic
 from filexfer.errors import ExitCode, LocalError
 from filexfer.names import shown
 from filexfer.report import Report
-from filexfer.wire import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def size(number: float) -> str:
 
 
 def _name_file(file: FileResult) -> None:
-    if file.result != protocol.FAILED:
+    if not file.code:  # failures are named at the end
         say(f"{file.result:9} {size(file.size):>9}  {shown(file.name)}")
 
 

@@ -12,6 +12,7 @@ import sys
 from filexfer import Server, UsageError, workers
 from filexfer.address import DEFAULT_PORT
 from filexfer.cli import announce, connect, limits, options
+from filexfer.cli.parsing import SPEED, group
 from filexfer.names import shown
 from filexfer.security.connect_string import format_connect_string
 from filexfer.serving import logs
@@ -87,15 +88,15 @@ def configure(parser: ArgumentParser) -> None:
         metavar="RIGHT,...",
         help="let clients do more: overwrite, delete",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument(
+    speed = group(parser, SPEED)
+    speed.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes (default: one per core)",
     )
-    options.add_shape(how, "all clients")
+    options.add_shape(speed, "all clients")
     limits.add(parser)
     options.add_durability(parser)
     _add_messages(parser)

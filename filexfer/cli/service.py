@@ -9,18 +9,18 @@ import os
 import shlex
 import socket
 import sys
-from argparse import ArgumentParser
 
 import filexfer
 from filexfer import LocalError, UsageError
 from filexfer.address import DEFAULT_PORT, is_loopback
 from filexfer.cli import output, serve
+from filexfer.cli.parsing import Parser
 from filexfer.names import shown
 from filexfer.serving import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
 
     from filexfer.cli.json_lines import Lines
 
@@ -113,7 +113,7 @@ def _service(arguments: Namespace, host: str, folder: str) -> str:
     except ValueError as error:
         raise UsageError(f"--serve: {error}: {shown(arguments.serve)}") from error
     words = [folder, "--host", host, "--port", str(arguments.port), *more]
-    parser = ArgumentParser(prog="filexfer serve", allow_abbrev=False)
+    parser = Parser("serve", "")
     serve.configure(parser)
     options = parser.parse_args(words)
     if (options.folder, options.host, options.port) != (folder, host, arguments.port):

@@ -291,6 +291,7 @@ class Session:
         ) as staging:
             receiver = logged.receiver(self._connection, staging, report, self._grant.name)
             receiver.later = Laters(0)
+            receiver.tells_parts = True
             receiver.ends_at_once = True  # the client's next try may have come already
             receiver.run()
         logger.info(

@@ -96,6 +96,7 @@ class Board:
         self._heard = bytearray()
         self._is_open = True
         self.failures: dict[int, FileError] = {}  # of files, by number
+        self.report: Report | None = None  # of the leader
         self.is_over = False  # nothing more will be dealt
 
     def __enter__(self) -> Self:
@@ -121,6 +122,11 @@ class Board:
         self.exchange()
         return not self._left[file] or file in self.failures
 
+    def settle(self, file: int, size: int) -> None:
+        """Count no more what has moved of a file of this size: it is whole, or has failed."""
+        if self.report:
+            self.report.partial_bytes -= size - self._left[file]
+
     def exchange(self) -> None:
         """Put more into the one pipe, and take what came by the other."""
         with contextlib.suppress(BlockingIOError):
@@ -139,6 +145,8 @@ class Board:
 
     def _take_word(self, file: int, size: int, failure: tuple[str, str, str] | None) -> None:
         self._left[file] -= size
+        if self.report:
+            self.report.partial_bytes += size
         if failure and file not in self.failures:
             self.failures[file] = FileError(*failure)
             self._drop(file)

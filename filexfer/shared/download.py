@@ -69,6 +69,8 @@ def get(
         else:
             done = together(door, connection, report, options.jobs or 1, work)
         if wanted := _wanted(done.values(), shared):
+            size = sum(entry.size for _, entry in wanted)
+            report.expect(report.handled + len(wanted), report.handled_bytes + size)
             pull(door, connection, download.folder, wanted, options, report)
         download.finish_folders(connection, report, shared.values())
 

@@ -61,6 +61,7 @@ def together(
         What *work* returned for each share: plain values, or lists or tuples of them.
 
     """
+    report.add_walks(shares - 1)
     stats = report.stats
     with stats.paused() if stats else contextlib.nullcontext():
         done = at_once(door, first, report, shares, work)
@@ -284,12 +285,12 @@ def _run_child(
         while view:
             view = view[os.write(pipe, view) :]
 
-    last = monotonic()
+    last, phase = monotonic(), ""
 
     def progress(mine: Report) -> None:
-        nonlocal last
-        if monotonic() - last >= _REPORT_EVERY:
-            last = monotonic()
+        nonlocal last, phase
+        if monotonic() - last >= _REPORT_EVERY or mine.entered != phase:
+            last, phase = monotonic(), mine.entered
             tell("changes", mine.take_changes())
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
@@ -305,6 +306,7 @@ def _run_child(
             result = work(connection, mine)
         finally:
             connection.close()
+            mine.enter("")
             tell("changes", mine.take_changes())
         tell("done", result)
     except BrokenPipeError:
@@ -349,6 +351,7 @@ def _in_threads(
                 failures.append(error)
                 for each in connections:
                     each.interrupt()
+        part.enter("")
         merge(part)
 
     _run_threads(run, connections)

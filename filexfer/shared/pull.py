@@ -9,6 +9,7 @@ from collections import deque
 from time import monotonic
 
 from filexfer.errors import Code, FileError, FilexferError, ProtocolError
+from filexfer.report import FLUSHING, RECEIVING, VERIFYING
 from filexfer.shared import crew, pieces
 from filexfer.shared.crew import TRIES, Board, Deal, collect
 from filexfer.shared.parallel import at_once
@@ -195,9 +196,11 @@ class _Leader:
         self._staging = staging
         self._options = options
         self._publisher = Publisher(staging, self._settle, self._tick)
+        self._board.report = self._report
 
     def run(self) -> None:
         """Receive all files; the next one is begun before one is finished."""
+        self._report.enter(RECEIVING)
         begun: dict[int, Assembly | None] = {}
         try:
             begun[0] = self._begin(0)
@@ -208,10 +211,14 @@ class _Leader:
                 if number + 1 < len(self._wanted):
                     begun[number + 1] = self._begin(number + 1)
                 if assembly:
+                    is_last = number + 1 == len(self._wanted)
+                    self._report.enter(VERIFYING if is_last else RECEIVING)
                     self._finish(number, assembly)
+            self._report.enter(FLUSHING)
             self._publisher.finish()
             self._publisher.settle_identical()
         finally:
+            self._report.enter("")
             for assembly in begun.values():
                 if assembly:
                     assembly.discard()
@@ -232,7 +239,7 @@ class _Leader:
                 return None
             assembly = Assembly(self._staging, entry)
         except FileError as error:
-            self._report.fail(error)
+            self._report.fail(error, entry.size)
             return None
         self._line.ask_digest(number)
         self._board.deal(number, assembly.id, pieces.cut(entry.size, self._options.jobs or 1))
@@ -250,8 +257,9 @@ class _Leader:
 
     def _finish(self, number: int, assembly: Assembly) -> None:
         """Verify a file as a whole, and have it published."""
-        failure = self._board.failures.get(number)
-        name = assembly.entry.name
+        board, report = self._board, self._report
+        failure, entry = board.failures.get(number), assembly.entry
+        name = entry.name
         try:
             if failure:
                 raise FileError(failure.code, name, failure.text)
@@ -260,15 +268,22 @@ class _Leader:
             if digest != self._line.digests[number]:
                 text = "the file that came does not match its hash"
                 raise FileError(Code.HASH_MISMATCH, name, text)
-            self._publisher.add(assembly.finish(digest))
+            item = assembly.finish(digest)
         except FileError as error:
             assembly.discard()
-            self._report.fail(error)
+            board.settle(number, entry.size)
+            report.fail(error, entry.size)
+        else:
+            board.settle(number, entry.size)
+            report.confirm(entry)
+            self._publisher.add(item)
 
     def _settle(self, item: Item, result: Result) -> None:
         entry, report = item.entry, self._report
+        if result.error or result.choice in (Choice.IDENTICAL, Choice.SKIP):
+            report.retract(entry)
         if result.error:
-            report.fail(result.error)
+            report.fail(result.error, entry.size)
         elif result.choice is Choice.IDENTICAL:
             report.skip(entry.name, entry, protocol.IDENTICAL)
         elif result.choice is Choice.SKIP:

@@ -11,6 +11,7 @@ from filexfer import hashing
 from filexfer.entry import FILE, Entry, entry_of_file
 from filexfer.errors import Code, ConnectionLost, FileError, ProtocolError
 from filexfer.names import shown
+from filexfer.report import SENDING, VERIFYING
 from filexfer.shared import crew, pieces
 from filexfer.shared.crew import ID_MAX, TRIES, Board, Deal, collect
 from filexfer.shared.parallel import at_once
@@ -168,15 +169,24 @@ class _Leader:
         self._files = line.files
         self._report = line.report
         self._options = options
+        self._board.report = self._report
 
     def run(self) -> None:
         """Send all files; the next one is begun before one is finished."""
+        self._report.enter(SENDING)
+        try:
+            self._send_all()
+        finally:
+            self._report.enter("")
+
+    def _send_all(self) -> None:
         count = len(self._files.items)
         begun = self._begin(0)
         for number in range(count):
             digest = self._move(number) if begun else None
             following = self._begin(number + 1) if number + 1 < count else ""
             if begun:
+                self._report.enter(SENDING if following else VERIFYING)
                 self._finish(number, begun, digest)
             begun = following
 
@@ -196,7 +206,7 @@ class _Leader:
         try:
             answer = requests.read(self._connection, ranged.Begun, name)
         except FileError as error:
-            self._report.fail(error)
+            self._report.fail(error, size)
             return ""
         if answer.result in (protocol.IDENTICAL, protocol.SKIPPED):
             self._report.skip(name, entry_of_file(name, size, mtime, mode), answer.result)
@@ -240,7 +250,8 @@ class _Leader:
         _, _, name, size, mtime, mode = self._files.items[number]
         failure = self._board.failures.get(number)
         if failure or digest is None:
-            report.fail(failure or FileError(Code.ABORTED, name, "was not sent"))
+            self._board.settle(number, size)
+            report.fail(failure or FileError(Code.ABORTED, name, "was not sent"), size)
             connection.send(ranged.Abandon(id=begun))
             requests.read(connection, protocol.Ok, name)
             return
@@ -248,15 +259,18 @@ class _Leader:
         try:
             answer = requests.read(connection, protocol.Stored, name)
         except FileError as error:
-            report.fail(error)
+            self._board.settle(number, size)
+            report.fail(error, size)
         except ConnectionLost:
             report.doubt([name])
             raise
         else:
             entry = entry_of_file(name, size, mtime, mode, digest)
+            self._board.settle(number, size)
             if answer.result in (protocol.IDENTICAL, protocol.SKIPPED):
                 report.skip(name, entry, answer.result)
             else:
+                report.confirm(entry)
                 kept = answer.name if answer.result == protocol.KEPT else name
                 report.arrived(kept, entry, answer.result)
 

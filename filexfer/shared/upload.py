@@ -61,6 +61,8 @@ def put(
         later = send(each, options, report, offers, pieces.LEAST if in_pieces else 0)
         return [_item(sources, offer) for offer in later]
 
+    if not walked:
+        report.add_walks(-1)
     if walked and in_pieces and _is_little(walked):
         items += work(connection, 0, 1, report)
     elif walked:

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-from mmap import mmap
 
 from filexfer.errors import Code, FileError, RefusedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mmap import mmap
 
 # These pass, and until then what is stored fails by itself.
 _PASSING = {
@@ -31,6 +34,8 @@ class Fault:
 
     def share(self) -> None:
         """Before the workers are made: mark together with them from now on."""
+        from mmap import mmap  # noqa: PLC0415 - 0.3 ms, for servers only
+
         self._shared = mmap(-1, 1)
 
     def note(self, error: OSError) -> FileError:

@@ -122,7 +122,8 @@ class Questions:
                     skip(offer.wire_name, offer.entry, protocol.IDENTICAL)
             elif letter == protocol.REFUSE:
                 code, text = reasons.get(index, (Code.DENIED, "refused"))
-                self._report.fail(FileError(code, offer.wire_name, shown(text)))
+                error = FileError(code, offer.wire_name, shown(text))
+                self._report.fail(error, offer.entry.size)
             else:
                 self._sort(offer, letter)
 

@@ -15,11 +15,13 @@ from filexfer import hashing
 from filexfer.entry import FILE, FOLDER, Entry, entry_of_file, entry_of_link
 from filexfer.errors import Code, CutShort, FileError, ProtocolError
 from filexfer.names import shown
+from filexfer.report import FLUSHING, RECEIVING
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result
 from filexfer.transfer.answers import Answers
 from filexfer.transfer.body import LargeBody, mismatch
+from filexfer.transfer.partial import Partial
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import PLAIN_MAX, State
 
@@ -87,6 +89,8 @@ class Receiver:
         self.shared_folders: dict[str, Folder] | None = None
         self.later: Laters | None = None  # takes what is only named, if that may be
         self.ends_at_once = False  # when the sender has gone, with what still waits to be read
+        self.tells_parts = False  # whether the sender wants to know how much of a body is in
+        self._partial = Partial(report)
         self._told_received = self._told_done = 0
         self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
@@ -108,6 +112,7 @@ class Receiver:
         Whatever ends it, what was received whole is published.
         """
         self._connection.may_say_alive = True
+        self._report.enter(RECEIVING)
         try:
             self._take_items()
         except BaseException:
@@ -118,6 +123,7 @@ class Receiver:
             raise
         self._tell()
         self._connection.flush()
+        self._report.enter(FLUSHING)
         self._publish_the_rest()
         self._publisher.settle_identical()
         self._tell()
@@ -188,10 +194,13 @@ class Receiver:
         try:
             staged = self._receive(message, name)
         except FileError as error:
+            self._report.failed_bytes += message.size or 0
             if error is not self._told:
                 self._fail(error)
         else:
             staged.number = self._item
+            self._report.confirmed += 1
+            self._report.confirmed_bytes += staged.entry.size
             self._publisher.add(staged)
 
     def _receive(self, message: File, name: str) -> Item:
@@ -250,13 +259,16 @@ class Receiver:
         except BaseException:
             body.discard()
             raise
+        finally:
+            self._partial.end()
 
     def _moved(self, size: int) -> None:
         """Note that a piece of a large body is in."""
-        self._report.moved += size
-        self._report.progress()
+        self._partial.add(size)
         self._publisher.advance()
         self._tell()
+        if self.tells_parts:
+            self._partial.tell(self._connection, max(self._told_received, self._told_done))
 
     def _refuse(self, error: FileError) -> None:
         """Tell the sender early, while it still sends the body, that it is not wanted."""
@@ -300,6 +312,7 @@ class Receiver:
             self._fail(error)
         else:
             staged.number = self._item
+            self._report.confirmed += 1
             self._publisher.add(staged)
 
     def _take_unsent(self, message: Unsent) -> None:
@@ -335,10 +348,12 @@ class Receiver:
             self._report.arrived(entry.name, entry, protocol.STORED)
             return
         if result.error:
-            self._report.fail(result.error)
+            self._report.retract(entry)
+            self._report.fail(result.error, entry.size)
         elif entry.type == FOLDER:
             return
         elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
+            self._report.retract(entry)
             self._report.skip(entry.name, entry, _RESULTS[result.choice])
         else:
             self._report.arrived(entry.name, entry, _RESULTS[result.choice])

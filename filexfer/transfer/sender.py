@@ -12,10 +12,11 @@ from __future__ import annotations
 from filexfer import hashing
 from filexfer.entry import FOLDER, LINK
 from filexfer.errors import Code, FileError, ProtocolError
+from filexfer.report import FLUSHING, SENDING, VERIFYING
 from filexfer.transfer.buffers import ROOM, borrowed
 from filexfer.transfer.questions import Questions
 from filexfer.transfer.sources import Offer
-from filexfer.transfer.window import Window
+from filexfer.transfer.window import NO_FILE, Window
 from filexfer.wire import codec, protocol
 from filexfer.wire.framing import LENGTH
 from filexfer.wire.protocol import HOLE, PLAIN_MAX, State
@@ -106,17 +107,20 @@ class Sender:
         """
         connection = self._connection
         connection.on_input = self._take_replies
+        self._report.enter(SENDING)
         try:
             self._send_all(offers)
             self._finish_late_folders()
             connection.send(protocol.End())
             connection.flush()
             while not self._ended:
+                self._report.enter(FLUSHING if self._window.is_verified else VERIFYING)
                 self._wait()
             if not self._window.is_empty:
                 raise ProtocolError("the receiver ended without settling every item")
         finally:
             connection.on_input = None
+            self._report.enter("")
             if hasattr(offers, "close"):  # a walk, which has folders open
                 offers.close()
             for reader in self._readers.values():
@@ -136,7 +140,7 @@ class Sender:
     def fail(self, error: FileError) -> None:
         """Report what is not sent, by its name on the wire; in a download the receiver does."""
         if self._tell_unsent:
-            self._window.open(None, 0)
+            self._window.open(None, NO_FILE)
             self._connection.send(
                 protocol.Unsent(name=error.name, code=error.code, text=error.text)
             )
@@ -185,6 +189,7 @@ class Sender:
                 self._send_file(offer)
         except FileError as error:
             self.fail(FileError(error.code, offer.wire_name, error.text))
+            self._report.failed_bytes += offer.entry.size
         if self._connection.is_full:
             self._connection.flush()
             self._report.progress()
@@ -200,7 +205,7 @@ class Sender:
         entry, shared = offer.entry, offer.is_shared
         self._enter_folder_of(offer)
         self._folders.append(offer.wire_name)
-        self._window.open(None if again or shared else offer, 0)
+        self._window.open(None if again or shared else offer, NO_FILE)
         if not (again or shared):
             self._report.add_folder()
         self._connection.send(
@@ -246,7 +251,7 @@ class Sender:
     def _name_later(self, offer: Offer) -> None:
         """Name a file that moves in pieces afterwards."""
         entry = offer.entry
-        self._window.open(None, 0)
+        self._window.open(None, NO_FILE)
         self._connection.send(
             Later(name=offer.wire_name, size=entry.size, mtime=entry.mtime, mode=entry.mode)
         )
@@ -299,7 +304,8 @@ class Sender:
     def _send_part(self, view: memoryview) -> None:
         self._connection.post(view)
         self._connection.flush()  # the buffer is used again
-        if self._connection.has_input:
+        connection = self._connection
+        if connection.fill(0.0, inside=connection.has_input) or connection.has_input:
             self._take_replies()
         self._report.moved += len(view) - ROOM
         self._report.progress()

@@ -5,8 +5,6 @@ This module must not know connections or questions.
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Extent
 from filexfer.errors import Code, FileError
 from filexfer.names import join, link_stays_inside, shown
@@ -99,12 +97,12 @@ def walk(
                 wire_name = prefix + rest if rest else source.wire_name
                 if shares > 1 and not split.has(entry, reader):
                     continue
-                if entry.type == FILE:
+                if entry.type != FOLDER:
+                    if entry.type != FILE and (refusal := _refusal(entry, wire_name, source)):
+                        failed(refusal)
+                        continue
                     report.found += 1
                     report.found_bytes += entry.size
-                elif refusal := _refusal(entry, wire_name, source):
-                    failed(refusal)
-                    continue
                 if wire_name or entry.type != FOLDER:
                     offer = Offer(source, entry, wire_name)
                     if shares > 1:
@@ -114,7 +112,7 @@ def walk(
             tell(error)
         finally:
             reader.close()
-    report.is_walking = False
+    report.add_walks(-1)
 
 
 def count(source: Source, most: int) -> int:
@@ -182,6 +180,8 @@ class _Split:
             return True, 0
         parts = folder[len(self._source.name) :].split("/")
         parts = [part for part in parts if part]
+        from zlib import crc32  # noqa: PLC0415 - 0.3 ms, not for one connection
+
         key = crc32("/".join(parts[:_DEPTH]).encode("utf-8", "surrogateescape"))
         return key % self._shares == self._share, len(parts)
 

@@ -16,12 +16,14 @@ from filexfer.wire import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from filexfer.entry import Entry
     from filexfer.report import Report
     from filexfer.transfer.sources import Offer
     from filexfer.wire.protocol import Done, Outcome, Received
 
 ITEMS_MAX = 16_384  # sent and not settled
 BYTES_MAX = 256 << 20  # sent and not verified by the receiver
+NO_FILE = -1  # in place of a size; that it counts against the bytes does not matter
 
 
 class Window:
@@ -46,6 +48,7 @@ class Window:
         self._unsettled: deque[Offer | None] = deque()  # the items after _settled
         self._sizes: deque[int] = deque()  # of the items after _verified
         self._unverified = 0  # bytes, their sum
+        self._part = 0  # bytes of the first of them that the receiver has
 
     @property
     def is_full(self) -> bool:
@@ -58,29 +61,60 @@ class Window:
         return not self._unsettled
 
     @property
+    def is_verified(self) -> bool:
+        """Whether every item is verified, or has failed."""
+        return self._verified == self.item
+
+    @property
     def uncertain(self) -> list[str]:
         """The files that were sent but not settled: they may be there or not."""
         offers = (offer for offer in self._unsettled if offer)
         return [offer.wire_name for offer in offers if offer.entry.type != FOLDER]
 
     def open(self, offer: Offer | None, size: int) -> None:
-        """Give the next number to an item; None is one that is reported already."""
+        """Give the next number to an item; None is one that is reported already.
+
+        Args:
+            offer: The item.
+            size: Bytes of the file, or ``NO_FILE``.
+
+        """
         self.item += 1
         self._unsettled.append(offer)
         self._sizes.append(size)
         self._unverified += size
 
-    def take_received(self, message: Received | Done) -> None:
-        """Note that the items up to a number are verified, or have failed."""
-        if message.count > self.item - self.is_sending:
+    def take_received(self, message: Received) -> None:
+        """Note that the items up to a number are verified, or have failed, and a part is in."""
+        self._verify(message.count)
+        if message.part and self._verified == message.count and self._sizes:
+            most = self._sizes[0] or message.part  # standard input has no size
+            self._report.partial_bytes += min(message.part, most) - self._part
+            self._part = min(message.part, most)
+            self._report.progress()
+
+    def _verify(self, count: int) -> None:
+        if count > self.item - self.is_sending:
             raise ProtocolError("items are confirmed that were not sent", Code.OUT_OF_ORDER)
-        while self._verified < message.count:
+        items = count - self._verified
+        if items <= 0:
+            return
+        files, before = 0, self._unverified
+        while self._verified < count:
             self._verified += 1
-            self._unverified -= self._sizes.popleft()
+            size = self._sizes.popleft()
+            self._unverified -= size
+            if size >= 0:
+                files += 1
+        report = self._report
+        report.confirmed += files
+        report.confirmed_bytes += before - self._unverified - (items - files) * NO_FILE
+        report.partial_bytes -= self._part
+        self._part = 0
 
     def take_done(self, message: Done) -> None:
         """Note that the items up to a number are settled."""
-        self.take_received(message)
+        self._verify(message.count)
         report = self._report
         while self._settled < message.count:
             self._settled += 1
@@ -103,12 +137,28 @@ class Window:
         if offer is None:
             return
         entry = offer.entry
+        if message.result != protocol.KEPT:
+            self._retract(message, entry)
         if message.result == protocol.FAILED:
             error = FileError(message.code, offer.wire_name, shown(message.text))
-            self._report.fail(error)
+            self._report.fail(error, entry.size)
         elif message.result == protocol.KEPT:
             self._report.arrived(message.name, entry, protocol.KEPT)
         elif message.result in (protocol.IDENTICAL, protocol.SKIPPED):
             self._report.skip(offer.wire_name, entry, message.result)
         else:
             raise ProtocolError(f"an outcome has the unknown result {shown(message.result)}")
+
+    def _retract(self, message: Outcome, entry: Entry) -> None:
+        """See to it that an item does not count as confirmed."""
+        place = message.item - self._verified - 1
+        if entry.type == FOLDER:
+            return
+        if place < 0:
+            self._report.retract(entry)
+            return
+        self._unverified -= self._sizes[place] - NO_FILE
+        self._sizes[place] = NO_FILE
+        if not place:
+            self._report.partial_bytes -= self._part
+            self._part = 0

@@ -61,6 +61,7 @@ class Door:
         self.rights: frozenset[str] = frozenset()  # known after the first greeting
         self.program = ""  # what the server calls itself; the same
         self.round_trip = 0.0  # seconds; known after the first connection, where the system tells
+        self.is_met = False  # whether anything has ever answered there
         self.is_own = False  # whether the server is this machine; the same
         self.limit: Limit | None = None
         self._congestion: str | None = None
@@ -126,6 +127,7 @@ class Door:
 
         """
         sock = connect(self.host, self.port, self.timeout)
+        self.is_met = True
         try:
             address = str(sock.getpeername()[0])
         except OSError as error:  # it went as it came

@@ -12,13 +12,18 @@ from __future__ import annotations
 import re
 from json.encoder import encode_basestring
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # The members in the order in which they are written, names without escapes, no number that could
 # be out of range.
-_HEADER = re.compile(
+_HEADER = (
     rb'\{"kind":"file","name":"([^"\\\x00-\x1f]+)","size":(0|[1-9][0-9]{0,17}),'
     rb'"hash":"(xxh3_128:[0-9a-f]{32})","mtime":(0|[1-9][0-9]{0,17}|1[0-9]{18}),'
     rb'"mode":(0|[1-9][0-9]{0,2}|[1-3][0-9]{3})\}'
 )
+_match: Callable[[bytes | memoryview], re.Match[bytes] | None] | None = None
 
 
 def write(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
@@ -36,7 +41,7 @@ def write(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
 
 def read(header: bytes | memoryview) -> dict[str, str | int] | None:
     """Return the members of such a header, but ``kind``, all checked; None for any other."""
-    found = _HEADER.fullmatch(header)
+    found = (_match or _compiled())(header)
     if found is None:
         return None
     name, size, digest, mtime, mode = found.groups()
@@ -51,3 +56,10 @@ def read(header: bytes | memoryview) -> dict[str, str | int] | None:
         "mtime": int(mtime),
         "mode": int(mode),
     }
+
+
+def _compiled() -> Callable[[bytes | memoryview], re.Match[bytes] | None]:
+    """Return what matches a header; made when the first one comes, for a start without delay."""
+    global _match  # noqa: PLW0603 - made once
+    _match = re.compile(_HEADER).fullmatch
+    return _match

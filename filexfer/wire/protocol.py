@@ -280,9 +280,10 @@ class Answer(Message, kind="answer"):
 
 
 class Received(Message, kind="received"):
-    """Receiver: items up to *count* are in."""
+    """Receiver: items up to *count* are in, and *part* bytes of the next."""
 
     count: Size
+    part: Size = 0
 
 
 class Outcome(Message, kind="outcome"):
