@@ -105,6 +105,8 @@ class Report:
         seconds: How long it took, once it is over.
         on_progress: Is called with this object whenever something has moved.
         on_file: Is called with the ``FileResult`` of each file that is settled.
+        on_files: Is called now and then with a list of those since the last time, each a tuple of
+            what a ``FileResult`` takes, without what is empty at its end; costs less.
 
     """
 
@@ -134,8 +136,9 @@ class Report:
         self._doubtful = array("q")
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
+        self.on_files: Callable[[list[tuple[Any, ...]]], object] | None = None
         self._is_branch = False
-        self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
+        self._results: list[tuple[Any, ...]] = []  # that were not handed on yet
         self._sending = self._receiving = self._verifying = self._flushing = 0  # connections
         self._walks = 1  # that are not over
         self._idle = SCANNING  # the phase while no connection is at work
@@ -248,8 +251,8 @@ class Report:
         part._walks = 0
         if self.stats:
             part.measure()
-        if self.on_file:
-            part.on_file, part._is_branch = part._note_result, True
+        if self.on_file or self.on_files:
+            part._is_branch, part.on_files = True, list  # whatever: it keeps them
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -280,41 +283,30 @@ class Report:
         self._arrived.frombytes(arrived)
         self._doubtful.frombytes(doubtful)
         again = {name for _, name, _ in failures if name in self._failed_names}
-        told, self.on_file = self.on_file, None
+        told, self.on_file, self.on_files = (self.on_file, self.on_files), None, None
         for parts in failures:
             self.fail(FileError(*parts))
-        self.on_file = told
+        self.on_file, self.on_files = told
         for parts in warnings:
             self.warn(FileError(*parts))
-        if told:
-            for parts in results:
-                if parts[0] not in again:
-                    told(FileResult(*parts))
+        for parts in results:
+            if parts[0] not in again:
+                self._tell(*parts)
 
-    def _note_result(self, file: FileResult) -> None:
-        """Keep what was told for the report that this one is a branch of."""
-        self._results.append(
-            (
-                *(file.name, file.result, file.type, file.size),
-                *(file.mtime, file.digest, file.code, file.text),
-            )
-        )
-
-    def _tell(self, name: str, result: str, entry: Entry) -> None:
-        kind = entry.type
-        digest = entry.extra if kind == FILE else ""  # a link's is where it leads
-        if self._is_branch:  # for every file: without making an object only to take it apart
-            self._results.append((name, result, kind, entry.size, entry.mtime, digest))
-        elif self.on_file:
-            self.on_file(FileResult(name, result, kind, entry.size, entry.mtime, digest))
+    def _tell(self, *parts: Any) -> None:
+        if self.on_files:
+            self._results.append(parts)
+        if self.on_file:
+            self.on_file(FileResult(*parts))
 
     def arrived(self, name: str, entry: Entry, result: str) -> None:
         """Count a file that is settled and there; *entry* is what was sent as *name*."""
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
-        if self.on_file:
-            self._tell(name, result, entry)
+        if self.on_file or self.on_files:
+            digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
+            self._tell(name, result, entry.type, entry.size, entry.mtime, digest)
 
     def confirm(self, entry: Entry) -> None:
         """Count a file that the receiving side has verified."""
@@ -347,8 +339,9 @@ class Report:
                 return
         self.skipped += 1
         self.skipped_bytes += entry.size
-        if self.on_file:
-            self._tell(name, result, entry)
+        if self.on_file or self.on_files:
+            digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
+            self._tell(name, result, entry.type, entry.size, entry.mtime, digest)
 
     def fail(self, error: FileError, size: int = 0) -> None:
         """Count a failure; the same name fails only once, whoever finds out first.
@@ -365,8 +358,8 @@ class Report:
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(error)
             self._failed_names.add(error.name)
-        if self.on_file:
-            self.on_file(FileResult(error.name, "failed", code=str(error.code), text=error.text))
+        if self.on_file or self.on_files:
+            self._tell(error.name, "failed", "", 0, 0, "", str(error.code), error.text)
 
     def refuse(self, error: FileError) -> None:
         """Count what is not sent: a failure, or something that is passed over."""
@@ -382,8 +375,16 @@ class Report:
 
     def progress(self) -> None:
         """Tell whoever wants to know that something has moved."""
+        if self._results and not self._is_branch:
+            self.hand_on()
         if self.on_progress:
             self.on_progress(self)
+
+    def hand_on(self) -> None:
+        """Tell of the files that are settled, to whoever wants to know of many at once."""
+        results, self._results = self._results, []
+        if self.on_files and results:
+            self.on_files(results)
 
     def finish(self) -> None:
         """Note that the command is over."""

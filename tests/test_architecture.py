@@ -42,7 +42,7 @@ LAYERS = [
     "workers",
     "cli.parsing",
     "cli.gathered cli.overview",
-    "cli.connect cli.output",
+    "cli.connect cli.json_form cli.output",
     "cli.limits cli.logout cli.remotes",
     "cli.json_lines",
     "cli cli.token cli.trusting",

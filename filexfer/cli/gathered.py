@@ -40,6 +40,7 @@ class Gathered:
         self._lost: OSError | None = None  # why nothing can be written any more
         self._next = monotonic() + EVERY
         self._is_urgent = False
+        self._is_over = False  # the last line is in the batch
 
     @property
     def failure(self) -> str:
@@ -67,29 +68,31 @@ class Gathered:
             self._next = monotonic() + EVERY
             self.flush()
 
-    def hand_on(self, *, is_last: bool = False) -> None:
+    def hand_on(self) -> None:
         """Write what was gathered; that it cannot be written is only noted."""
         with self._lock:
-            try:
-                self._write(is_last=is_last)  # what was left when a signal ended a write
-                data = memoryview("".join(self._lines).encode("ascii"))
-                self._batch, self._lines = (data, []), []
-                self._write(is_last=is_last)
-            except OSError as error:
-                self._fd, self._lost = None, error
+            self._write_all("", is_last=False)
 
-    def hand_on_last(self, lines: list[str]) -> None:
-        """Write what was gathered, and these.
+    def hand_on_last(self, last: str) -> None:
+        """Write what was gathered, then *last*, and nothing any more.
 
         No signal keeps them from being written; but if nobody reads them it ends the waiting.
         """
-        with handling({signal.SIGINT: self._hurry, signal.SIGTERM: self._hurry}):
-            self._lines.extend(lines)
-            del lines[:]
-            self.hand_on(is_last=True)
+        with self._lock, handling({signal.SIGINT: self._hurry, signal.SIGTERM: self._hurry}):
+            self._write_all("" if self._is_over else last, is_last=True)
+            self._fd = None
 
     def _hurry(self, *_: object) -> None:
         self._is_urgent = True
+
+    def _write_all(self, last: str, *, is_last: bool) -> None:
+        try:
+            self._write(is_last=is_last)  # what was left when a signal ended a write
+            data = memoryview("".join([*self._lines, last]).encode("ascii"))
+            self._batch, self._lines, self._is_over = (data, []), [], is_last
+            self._write(is_last=is_last)
+        except OSError as error:
+            self._fd, self._lost = None, error
 
     def _write(self, *, is_last: bool) -> None:
         data, sizes = self._batch

@@ -1,47 +1,42 @@
-"""The lines of ``--json``: one object each, on standard output, the last one a ``result``.
+"""What commands call with ``--json``, and what sees to it that a ``result`` is the last line.
 
-The only place that knows their form; the README, under *For scripts*, says what each field means.
-Every line is ASCII. A text that stands for bytes which are not UTF-8 has U+FFFD in their place,
-and is followed by a field of its name and ``_raw``, with all its bytes in base64.
-
-This module must not know the commands, or how anything is transferred.
+This module must not know the commands, how anything is transferred, or the form of a line.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-from binascii import b2a_base64
-from json import JSONEncoder
-from json.encoder import encode_basestring_ascii as quoted
-from time import gmtime, monotonic, strftime
+from time import monotonic
 
 from filexfer.cli.gathered import EVERY, Gathered, handling
+from filexfer.cli.json_form import (
+    ERROR_KINDS,
+    entry_line,
+    file_lines,
+    line,
+    moment,
+    plan_line,
+    state,
+    totals,
+)
 from filexfer.errors import ExitCode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TypeVar
 
+    from filexfer.cli.json_form import Value
     from filexfer.entry import Entry
     from filexfer.errors import FileError
-    from filexfer.report import FileResult, Report
+    from filexfer.report import Report
     from filexfer.security.connect_string import SecretRemote
     from filexfer.security.tokens import Token
 
-    T = TypeVar("T")
-    Value = str | float | bool | list[str] | None
     Outcome = tuple[int, str]
 
-VERSION = 1  # of the fields; fields may be added to it, and none is taken away
-_HEAD = f'{{"v":{VERSION},"type":'
-_GOOD = ',"error_kind":null,"error":null}\n'
-_dumps = JSONEncoder(separators=(",", ":")).encode
-_BILLION = 1_000_000_000
-_LAST_SECOND = 253_402_300_799  # of the year 9999
 
-ERROR_KINDS = {code: None if code == ExitCode.OK else code.name.lower() for code in ExitCode}
+_PATIENCE = 3  # interrupts that the last line outlasts before it is begun
 
 
 class Lines(Gathered):
@@ -49,7 +44,6 @@ class Lines(Gathered):
 
     def __init__(self) -> None:
         super().__init__()
-        self._second = self._stamp = ""  # of the last file's time, as a number and as a text
         self._report: Report | None = None
         self._blamed = ""
         self._code: int | None = None
@@ -60,24 +54,8 @@ class Lines(Gathered):
         Call it when the report has its other watchers; they go on being told.
         """
         self._report = report
-        report.on_file = _both(self.file, report.on_file)
+        report.on_files = self._files
         report.on_progress = _both(self._progress, report.on_progress)
-
-    def file(self, file: FileResult) -> None:
-        """Write what became of a file: ``file``."""
-        name, digest, mtime = file.name, file.digest, file.mtime
-        if not digest or mtime < _BILLION or not name.isascii():
-            self._lines.append(_unusual_file(file))
-            return
-        stamp = str(mtime)
-        if stamp[:-9] != self._second:
-            self._second, self._stamp = stamp[:-9], moment(mtime)[:-10]
-        self._lines.append(
-            f'{{"v":1,"type":"file","name":{quoted(name)},"result":"{file.result}",'
-            f'"file_type":"{file.type}","size":{file.size},'
-            f'"mtime":"{self._stamp}{stamp[-9:]}Z","digest":"{digest}",'
-            '"error_kind":null,"error":null}\n'
-        )
 
     def plan(
         self,
@@ -99,22 +77,12 @@ class Lines(Gathered):
             text: The same for people.
 
         """
-        reason = f',"error_kind":{quoted(code)},{_text("error", text)}}}\n' if code else _GOOD
-        kind = f'"{type}"' if type else "null"
-        self._lines.append(
-            f'{_HEAD}"plan",{_text("name", name)},"verdict":{quoted(verdict)},'
-            f'"file_type":{kind},"size":{size}{reason}'
-        )
+        self._lines.append(plan_line(name, verdict, type, size, code, text))
         self.flush_in_time()
 
     def entry(self, entry: Entry) -> None:
         """Write what lies on a server: ``entry``."""
-        target = _text("target", entry.extra) if entry.type == "link" else '"target":null'
-        self._lines.append(
-            f'{_HEAD}"entry",{_text("name", entry.name)},"file_type":"{entry.type}",'
-            f'"size":{entry.size},"mtime":"{moment(entry.mtime)}","mode":"{entry.mode:04o}",'
-            f"{target}}}\n"
-        )
+        self._lines.append(entry_line(entry))
         self.flush_in_time()
 
     def outcome(self, name: str, result: str, failure: FileError | None = None) -> None:
@@ -164,9 +132,9 @@ class Lines(Gathered):
         self.emit(
             "token",
             **{key: known[key] for key in ("name", "rights", "root", "max_file_size", "quota")},
-            expires=None if token.expires is None else moment(token.expires * _BILLION),
+            expires=None if token.expires is None else moment(token.expires * 10**9),
             expired=token.has_expired,
-            created=moment(token.created * _BILLION),
+            created=moment(token.created * 10**9),
             connect_string=connect_string,
             connect_file=path,
         )
@@ -189,7 +157,7 @@ class Lines(Gathered):
             LocalError: if it takes no more for another reason.
 
         """
-        self._lines.append(_line(type, fields))
+        self._lines.append(line(type, fields))
         self.flush()
 
     def blame(self, text: str) -> None:
@@ -205,7 +173,9 @@ class Lines(Gathered):
 
         """
         if self._code is None:
-            self._last = [*self._warnings(), self._result(code, error or self._blamed)]
+            if self._report:
+                self._report.hand_on()
+            self._last = "".join([*self._warnings(), self._result(code, error or self._blamed)])
             self._code = code
         self.hand_on_last(self._last)
         if self.failure and not self._code:
@@ -217,7 +187,7 @@ class Lines(Gathered):
 
     def _warnings(self) -> Iterator[str]:
         for each in self._report.warnings if self._report else ():
-            yield _line("warning", {"name": each.name, "error_kind": each.code, "text": each.text})
+            yield line("warning", {"name": each.name, "error_kind": each.code, "text": each.text})
 
     def _result(self, code: int, error: str) -> str:
         report = self._report
@@ -229,14 +199,17 @@ class Lines(Gathered):
             "error_kind": ERROR_KINDS[ExitCode(code)],
             "error": (error or None) if code else None,
         }
-        return _line("result", fields | _totals(report) if report else fields)
+        return line("result", fields | totals(report) if report else fields)
+
+    def _files(self, results: list[tuple[object, ...]]) -> None:
+        self._lines += file_lines(results)
 
     def _progress(self, report: Report) -> None:
         now = monotonic()
         if now < self._next:
             return
         self._next = now + EVERY
-        self._lines.append(_line("progress", _state(report, now - report.started)))
+        self._lines.append(line("progress", state(report)))
         self.hand_on()
 
 
@@ -272,105 +245,23 @@ def run(outcome: Callable[[Lines], Outcome], terminated: type[KeyboardInterrupt]
             code, text = ExitCode.FAULT, f"a fault in filexfer: {error!r}"
         finally:
             sys.stdout = standard_output
-        while True:
+        for _ in range(_PATIENCE):
             try:
                 return lines.close(code, text)
-            except KeyboardInterrupt:  # before it began: nothing is lost
-                continue
+            except KeyboardInterrupt:
+                continue  # before it began: nothing is lost
+        return code
 
 
-def moment(nanoseconds: int) -> str:
-    """Return a time since 1970, in UTC and the form of ISO 8601."""
-    seconds, rest = divmod(nanoseconds, _BILLION)
-    whole = strftime("%Y-%m-%dT%H:%M:%S", gmtime(min(seconds, _LAST_SECOND)))
-    return f"{whole}.{rest:09}Z"
-
-
-def _line(type: str, fields: dict[str, Value]) -> str:  # noqa: A002 - the word of the line
-    members = [
-        _text(key, value) if isinstance(value, str) else f'"{key}":{_dumps(_clean(value))}'
-        for key, value in fields.items()
-    ]
-    return f"{_HEAD}{','.join([quoted(type), *members])}}}\n"
-
-
-def _text(key: str, text: str) -> str:
-    """Return a member whose value is a text, and a second one if it stands for other bytes."""
-    if text.isascii():
-        return f'"{key}":{quoted(text)}'
-    raw = _bytes(text)
-    plain = raw.decode("utf-8", "replace")
-    if plain.encode() == raw:
-        return f'"{key}":{quoted(plain)}'
-    return f'"{key}":{quoted(plain)},"{key}_raw":"{b2a_base64(raw, newline=False).decode()}"'
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a surrogate pair, which is no byte of a name
-        return text.encode("utf-8", "surrogatepass")
-
-
-def _clean(value: Value) -> Value:
-    if isinstance(value, list):
-        return [_bytes(each).decode("utf-8", "replace") for each in value]
-    return value
-
-
-def _unusual_file(file: FileResult) -> str:
-    """Return the line of a file that failed, or is very old."""
-    if file.code:
-        size = stamp = "null"
-        reason = f',"error_kind":{quoted(file.code)},{_text("error", file.text)}}}\n'
-    else:
-        size, stamp, reason = str(file.size), f'"{moment(file.mtime)}"', _GOOD
-    return (
-        f'{_HEAD}"file",{_text("name", file.name)},"result":"{file.result}",'
-        f'"file_type":{_dumps(file.type or None)},"size":{size},"mtime":{stamp},'
-        f'"digest":{_dumps(file.digest or None)}{reason}'
-    )
-
-
-def _state(report: Report, seconds: float) -> dict[str, Value]:
-    is_known = not report.is_walking
-    rate = report.moved / seconds if seconds > 0 else 0.0
-    left = report.total_bytes - report.handled_bytes
-    return {
-        "phase": report.phase,
-        "bytes_done": report.handled_bytes,
-        "bytes_total": report.total_bytes if is_known else None,
-        "files_done": report.handled,
-        "files_total": report.total if is_known else None,
-        "rate": round(rate),
-        "eta": round(left / rate, 1) if is_known and rate else None,
-    }
-
-
-def _totals(report: Report) -> dict[str, Value]:
-    seconds = report.seconds or monotonic() - report.started
-    return {
-        "files": report.files,
-        "bytes": report.bytes,
-        "folders": report.folders,
-        "skipped": report.skipped,
-        "skipped_bytes": report.skipped_bytes,
-        "failed": report.failed,
-        "uncertain": report.uncertain,
-        "moved": report.moved,
-        "seconds": round(seconds, 6),
-        "rate": round(report.bytes / seconds) if seconds else 0,
-        "destination": report.destination or None,
-    }
-
-
-def _both(one: Callable[[T], object], other: Callable[[T], object] | None) -> Callable[[T], object]:
+def _both(
+    one: Callable[[Report], object], other: Callable[[Report], object] | None
+) -> Callable[[Report], object]:
     """Return what calls both, or the one if there is no other."""
     if other is None:
         return one
 
-    def call(value: T) -> None:
-        one(value)
-        other(value)
+    def call(report: Report) -> None:
+        one(report)
+        other(report)
 
     return call
