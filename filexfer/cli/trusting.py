@@ -17,10 +17,8 @@ from filexfer.security.connect_string import SecretRemote, is_token
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
 
     from filexfer.address import Remote
-    from filexfer.cli.json_lines import Lines
 
 
 def trust(remote: Remote, arguments: Namespace) -> Trust:
@@ -32,17 +30,16 @@ def trust(remote: Remote, arguments: Namespace) -> Trust:
 
     """
     if isinstance(remote, SecretRemote) and remote.token and not remote.name:
-        text = (
+        _warn(
             "others on this machine can see the connect string among the running "
-            "commands, and it stays in the shell's history; better: filexfer login NAME"
+            "commands, and it stays in the shell's history; better: filexfer login NAME",
+            arguments,
+            "WARNING",
         )
-        output.say(f"WARNING: {text}")
-        if arguments.json:
-            arguments.json.warning(text)
     token = token_in(arguments.token_file) if arguments.token_file is not None else ""
     made = _known_by(remote, arguments, token)
     made.general_token = _token_of_environment() if not token else ""
-    made.tell = _warn if not arguments.json else _both(arguments.json)
+    made.tell = lambda text: _warn(text, arguments)
     if _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
         made.ask = _ask
     return made
@@ -103,16 +100,11 @@ def _is_terminal(stream: object) -> bool:
         return False
 
 
-def _warn(text: str) -> None:
-    output.say(f"filexfer: {text}")
-
-
-def _both(lines: Lines) -> Callable[[str], None]:
-    def tell(text: str) -> None:
-        _warn(text)
-        lines.warning(text)
-
-    return tell
+def _warn(text: str, arguments: Namespace, by: str = "filexfer") -> None:
+    if "quiet" not in arguments or not arguments.quiet:
+        output.say(f"{by}: {text}")
+    if arguments.json:
+        arguments.json.warning(text)
 
 
 def _ask(where: str, fingerprint: str) -> bool:
