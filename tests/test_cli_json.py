@@ -39,6 +39,15 @@ from test_readme import README, blocks, rows, section
 from filexfer import Report
 from filexfer.cli import COMMANDS, json_form
 from filexfer.entry import Entry
+from filexfer.report import (
+    CONNECTING,
+    DONE,
+    FLUSHING,
+    RECEIVING,
+    SCANNING,
+    SENDING,
+    VERIFYING,
+)
 from filexfer.security.connect_string import parse_connect_string
 
 if TYPE_CHECKING:
@@ -49,6 +58,7 @@ if TYPE_CHECKING:
 
 TYPES: dict[str, Any] = {"text": str, "number": (int, float), "boolean": bool, "list": list}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+PHASES = {*(CONNECTING, SCANNING, SENDING, RECEIVING), *(VERIFYING, FLUSHING, DONE)}
 LAST_OF_ALL_RESULTS = 3  # fields; the others are there after a transfer
 
 TABLES = {
@@ -211,9 +221,8 @@ def test_warnings_and_failures(tmp_path: Path, service: Service) -> None:
 
 def test_progress(service: Service) -> None:
     """Progress comes while something moves, at most five times a second, and never less."""
-    with running(
-        "put", "--json", "-", service.address + "stream", stdin=subprocess.PIPE
-    ) as process:
+    words = ("put", "--json", "--bwlimit", "4M", "-", service.address + "stream")
+    with running(*words, stdin=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         lines: list[bytes] = []
@@ -230,7 +239,8 @@ def test_progress(service: Service) -> None:
     assert 3 <= len(progress) <= found[-1]["seconds"] * 5 + 1
     done = [each["bytes_done"] for each in progress]
     assert done == sorted(done)
-    assert progress[-1]["phase"] == "sending"
+    assert {each["phase"] for each in progress} <= PHASES
+    assert progress[1]["phase"] == "sending"
     assert progress[-1]["rate"] > 0
     assert found[-1]["bytes"] == found[-1]["moved"] >= done[-1]
 
@@ -472,6 +482,12 @@ def test_looking_and_measuring(tmp_path: Path, service: Service) -> None:
     assert [each["name"] for each in units] == ["filexfer.service", "filexfer.socket"]
     written = of("unit", told("service", "--output", tmp_path))
     assert [each["path"] for each in written] == [f"{tmp_path}/{each['name']}" for each in units]
+
+
+def test_phases() -> None:
+    """The README names every phase that there is."""
+    (line,) = re.findall(r"^\| `phase`.*$", section("Lines of type `progress`"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", line)) == {"phase", *PHASES}
 
 
 def test_every_command_takes_it() -> None:

@@ -39,7 +39,7 @@ class Gathered:
         self._lock = Lock()  # guards the batch: lines may come from threads
         self._lost: OSError | None = None  # why nothing can be written any more
         self._next = monotonic() + EVERY
-        self._is_urgent = False
+        self._was_interrupted = self._is_urgent = False
         self._is_over = False  # the last line is in the batch
 
     @property
@@ -70,8 +70,14 @@ class Gathered:
 
     def hand_on(self) -> None:
         """Write what was gathered; that it cannot be written is only noted."""
-        with self._lock:
-            self._write_all("", is_last=False)
+        if self._was_interrupted:
+            return  # the last line takes it along
+        try:
+            with self._lock:
+                self._write_all("", is_last=False)
+        except KeyboardInterrupt:
+            self._was_interrupted = True
+            raise
 
     def hand_on_last(self, last: str) -> None:
         """Write what was gathered, then *last*, and nothing any more.

@@ -70,10 +70,10 @@ class Lines(Gathered):
 
         Args:
             name: As the receiving side would name it.
-            verdict: What would be done.
+            verdict: ``send``, ``identical``, ``skipped``, ``refused`` or ``left_out``.
             type: ``file``, ``folder`` or ``link``; empty if it is not known.
             size: Bytes.
-            code: Why it would fail, as a ``Code``; empty if it would not.
+            code: Why it would fail or be passed over, as a ``Code``, or what may go wrong.
             text: The same for people.
 
         """
