@@ -507,11 +507,12 @@ def test_nothing_waits_for_an_answer(tmp_path: Path) -> None:
                     unreached(*command, service.address),
                     stdin=read,
                     capture_output=True,
-                    env=environment(XDG_CONFIG_HOME=str(tmp_path)),
+                    env=environment(XDG_CONFIG_HOME=str(tmp_path), FILEXFER_TOKEN="x" * 43),
                     timeout=SECONDS,
                     check=False,
                 )
-                assert done.returncode == 4, done.stderr
+                assert done.returncode == 4
+                assert b"it is not known yet" in done.stderr + done.stdout
     finally:
         os.close(read)
         os.close(write)
