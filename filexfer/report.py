@@ -382,9 +382,9 @@ class Report:
 
     def hand_on(self) -> None:
         """Tell of the files that are settled, to whoever wants to know of many at once."""
-        results, self._results = self._results, []
-        if self.on_files and results:
-            self.on_files(results)
+        if self.on_files and self._results:
+            self.on_files(self._results)
+        self._results = []  # only now: after an interrupt rather twice than never
 
     def finish(self) -> None:
         """Note that the command is over."""
