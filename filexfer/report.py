@@ -259,8 +259,8 @@ class Report:
         """Return what was counted since the last time, as plain values, and begin at 0 again."""
         changes = (
             [getattr(self, name) for name in _COUNTS],
-            [_parts(error) for error in self.failures],
-            [_parts(error) for error in self.warnings],
+            [(str(each.code), each.name, each.text) for each in self.failures],  # no Code
+            [(str(each.code), each.name, each.text) for each in self.warnings],
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
@@ -289,6 +289,9 @@ class Report:
         self.on_file, self.on_files = told
         for parts in warnings:
             self.warn(FileError(*parts))
+        if self.on_files and not (again or self.on_file):
+            self._results += results
+            return
         for parts in results:
             if parts[0] not in again:
                 self._tell(*parts)
@@ -394,7 +397,3 @@ class Report:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started
         self.progress()
-
-
-def _parts(error: FileError) -> tuple[str, str, str]:
-    return str(error.code), error.name, error.text  # a Code is more than a text
