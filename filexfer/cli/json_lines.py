@@ -202,7 +202,7 @@ class Lines(Gathered):
         return line("result", fields | totals(report) if report else fields)
 
     def _files(self, results: list[tuple[object, ...]]) -> None:
-        self._lines += file_lines(results)
+        self._lines.append("".join(file_lines(results)))  # many small texts cost time
 
     def _progress(self, report: Report) -> None:
         now = monotonic()
