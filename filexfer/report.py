@@ -88,6 +88,8 @@ class Report(Progress, Spared):
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
         on_file: Is called with the ``FileResult`` of each file that is settled.
+        on_files: Is called now and then with a list of those since the last time, each a tuple of
+            what a ``FileResult`` takes, without what is empty at its end; costs less.
 
     """
 
@@ -113,7 +115,8 @@ class Report(Progress, Spared):
         self._doubtful = array("q")
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
-        self._results: list[tuple[Any, ...]] = []  # of a branch, for on_file
+        self.on_files: Callable[[list[tuple[Any, ...]]], object] | None = None
+        self._results: list[tuple[Any, ...]] = []  # that were not handed on yet
         self._found_told = self._found_bytes_told = 0  # by a branch
 
     def measure(self) -> None:
@@ -155,8 +158,8 @@ class Report(Progress, Spared):
         part._walks = 0
         if self.stats:
             part.measure()
-        if self.on_file:
-            part.on_file = part._note_result
+        if self.on_file or self.on_files:
+            part.on_files = list  # whatever: it keeps them
         part.is_branch = True
         return part
 
@@ -164,8 +167,8 @@ class Report(Progress, Spared):
         """Return what was counted since the last time, as plain values, and begin at 0 again."""
         changes = (
             [getattr(self, name) for name in _COUNTS],
-            [_parts(error) for error in self.failures],
-            [_parts(error) for error in self.warnings],
+            [(str(each.code), each.name, each.text) for each in self.failures],  # no Code
+            [(str(each.code), each.name, each.text) for each in self.warnings],
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
@@ -178,6 +181,11 @@ class Report(Progress, Spared):
         self.failures, self.warnings, self._results = [], [], []
         self._arrived, self._doubtful = array("q"), array("q")
         return changes
+
+    def recall(self) -> None:
+        """Let what is in doubt count as arrived if another connection finds it there."""
+        self._sent_before.update(self._doubtful)
+        del self._doubtful[:]
 
     def unfind(self) -> None:
         """Take back what was found, also what was told: another connection finds it again."""
@@ -194,32 +202,33 @@ class Report(Progress, Spared):
         self._arrived.frombytes(arrived)
         self._doubtful.frombytes(doubtful)
         again = {name for _, name, _ in failures if name in self._failed_names}
-        told, self.on_file = self.on_file, None
+        told, self.on_file, self.on_files = (self.on_file, self.on_files), None, None
         for parts in failures:
             self.fail(FileError(*parts))
-        self.on_file = told
+        self.on_file, self.on_files = told
         for parts in warnings:
             self.refuse(FileError(*parts))
-        if told:
-            for parts in results:
-                if parts[0] not in again:
-                    told(FileResult(*parts))
+        if self.on_files and not (again or self.on_file):
+            self._results += results
+            return
+        for parts in results:
+            if parts[0] not in again:
+                self._tell(*parts)
 
-    def _note_result(self, file: FileResult) -> None:
-        self._results.append(
-            (
-                *(file.name, file.result, file.type, file.size),
-                *(file.mtime, file.digest, file.code, file.text),
-            )
-        )
+    def _tell(self, *parts: Any) -> None:
+        if self.on_files:
+            self._results.append(parts)
+        if self.on_file:
+            self.on_file(FileResult(*parts))
 
     def arrived(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
         """Count a file that is there, perhaps *as_name*; *entry* is what was sent as *name*."""
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
-        if self.on_file:
-            self.on_file(_file_result(as_name or name, result, entry))
+        if self.on_file or self.on_files:
+            digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
+            self._tell(as_name or name, result, entry.type, entry.size, entry.mtime, digest)
 
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
@@ -241,8 +250,9 @@ class Report(Progress, Spared):
                 return
         self.skipped += 1
         self.skipped_bytes += entry.size
-        if self.on_file:
-            self.on_file(_file_result(as_name or name, result, entry))
+        if self.on_file or self.on_files:
+            digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
+            self._tell(as_name or name, result, entry.type, entry.size, entry.mtime, digest)
 
     def fail(self, error: FileError, size: int = 0) -> None:
         """Count a failure; the same name fails only once, whoever finds out first.
@@ -259,8 +269,8 @@ class Report(Progress, Spared):
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(error)
             self._failed_names.add(error.name)
-        if self.on_file:
-            self.on_file(FileResult(error.name, "failed", code=str(error.code), text=error.text))
+        if self.on_file or self.on_files:
+            self._tell(error.name, "failed", "", 0, 0, "", str(error.code), error.text)
 
     def refuse(self, error: FileError) -> None:
         """Count what is not sent: a failure, or something that is passed over."""
@@ -276,18 +286,21 @@ class Report(Progress, Spared):
         if len(self.warnings) < FAILURES_KEPT:
             self.warnings.append(error)
 
+    def progress(self) -> None:
+        """Tell whoever wants to know that something has moved."""
+        if self._results and not self.is_branch:
+            self.hand_on()
+        super().progress()
+
+    def hand_on(self) -> None:
+        """Tell of the files that are settled, to whoever wants to know of many at once."""
+        if self.on_files and self._results:
+            self.on_files(self._results)
+        self._results = []  # only now: after an interrupt rather twice than never
+
     def finish(self) -> None:
         """Note that the command is over."""
         if self.stats:
             self.stats.stop()  # first: its parts must not be more than the whole
         self.seconds = monotonic() - self.started
         self.end()
-
-
-def _file_result(name: str, result: str, entry: Entry) -> FileResult:
-    digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
-    return FileResult(name, result, entry.type, entry.size, entry.mtime, digest)
-
-
-def _parts(error: FileError) -> tuple[str, str, str]:
-    return str(error.code), error.name, error.text  # a Code is more than a text

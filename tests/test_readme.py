@@ -16,9 +16,10 @@ import pytest
 from test_cli_process import ROOT, SECONDS, SUMMARY, Service, environment, fx
 
 import filexfer
-from filexfer import Client, ExitCode, FilexferError, Server, names
+from filexfer import Client, FilexferError, Server, names
 from filexfer.address import DEFAULT_PORT
 from filexfer.cli import COMMANDS, parser_of
+from filexfer.cli.json_form import ERROR_KINDS
 from filexfer.cli.settings import Settings
 from filexfer.cli.settings import variables as settings_variables
 from filexfer.hashing import ALGORITHMS
@@ -208,8 +209,10 @@ def test_sharing_the_line() -> None:
 
 def test_exit_codes() -> None:
     """Every exit code is in the table, and in the help, and no other."""
-    table = {int(code): text for code, text in rows(section("Exit codes"))}
-    assert set(table) == {int(code) for code in ExitCode}
+    table = {int(code): kind for code, kind, _ in rows(section("Exit codes"))}
+    assert table == {
+        int(code): f"`{kind}`" if kind else "null" for code, kind in ERROR_KINDS.items()
+    }
     in_help = fx("--help").stdout.partition("exit codes:")[2]
     assert {
         int(code) for code in re.findall(r"(?:^|  |, )(\d+) [a-z]", in_help, re.MULTILINE)

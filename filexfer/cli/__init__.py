@@ -16,9 +16,11 @@ from filexfer import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
     from types import ModuleType
 
+    from filexfer.cli.json_lines import Lines
     from filexfer.cli.parsing import Parser
 
 COMMANDS = {
@@ -43,6 +45,9 @@ COMMANDS = {
     "completion": "print what makes a shell complete command lines",
     "help": "tell how a command is used",
 }
+
+
+_HELP = ("-h", "--help")
 
 
 class Terminated(KeyboardInterrupt):
@@ -71,20 +76,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] in (["--version"], ["-V"]):  # before anything is loaded
         print(f"filexfer {__version__}")
         return 0
-    from filexfer.errors import ExitCode, FilexferError  # noqa: PLC0415 - see above
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" not in options or words[0] in _HELP:
+        return _outcome(words)[0]
+    from filexfer.cli import json_lines  # noqa: PLC0415 - only for who asked for it
+
+    return json_lines.run(lambda lines: _outcome(words, lines), Terminated)
+
+
+def _outcome(words: list[str], lines: Lines | None = None) -> tuple[int, str]:
+    """Run one command; return the exit code, and what was said of its failure."""
+    from filexfer.errors import ExitCode, FilexferError  # noqa: PLC0415 - see the module's text
 
     try:
-        return _run(words)
+        return _run(words, lines), ""
     except FilexferError as error:
         _say(f"filexfer: error: {error}")
-        return error.exit_code
+        return error.exit_code, str(error)
     except KeyboardInterrupt as error:
         word = getattr(error, "word", "interrupted")
         _say(f"filexfer: {word}")
-        return ExitCode[word.replace(" ", "_").upper()]
+        return ExitCode[word.replace(" ", "_").upper()], word
     except BrokenPipeError:  # whoever read our output has gone
         sys.stdout = None  # nothing is left to be flushed at the exit
-        return ExitCode.OK
+        return ExitCode.OK, ""
 
 
 def console() -> None:
@@ -121,13 +136,20 @@ def parser_of(name: str, words: Sequence[str] | None = None) -> Parser:
             needed are not there, because each takes time to be added. By default all are.
 
     """
-    from filexfer.cli.parsing import Parser  # noqa: PLC0415 - loads argparse: see the module's text
+    from filexfer.cli.parsing import MESSAGES, Parser, group  # noqa: PLC0415 - loads argparse
 
     command = _command(name)
     parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
     command.configure(parser)
-    if hasattr(command, "configure_seldom") and (words is None or _has_options(words)):
+    if words is not None and not _has_options(words):
+        return parser
+    if hasattr(command, "configure_seldom"):
         command.configure_seldom(parser)
+    group(parser, MESSAGES).add_argument(
+        "--json",
+        action="store_true",
+        help="write what happens as JSON objects, one a line, to standard output",
+    )
     return parser
 
 
@@ -137,13 +159,13 @@ def _command(name: str) -> ModuleType:
     return import_module(f"filexfer.cli.{name}")
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], lines: Lines | None) -> int:
     name = words[0] if words else ""
     if name in COMMANDS:
-        return _run_command(name, words[1:])
+        return _run_command(name, words[1:], lines)
     from filexfer.cli import overview  # noqa: PLC0415 - only without a command
 
-    if name not in ("-h", "--help"):
+    if name not in _HELP:
         raise overview.no_command(name, COMMANDS)
     print(overview.text(COMMANDS), end="")
     return 0
@@ -153,22 +175,38 @@ def _has_options(words: Sequence[str]) -> bool:
     return any(word[:1] == "-" and word != "-" for word in words)
 
 
-def _run_command(name: str, words: list[str]) -> int:
+def _run_command(name: str, words: list[str], lines: Lines | None) -> int:
     from os import environ  # noqa: PLC0415 - loaded by Python itself
 
     file = _configuration()
     start = f"FILEXFER_{name.upper()}_"
     if not file and not any(each.startswith(start) for each in environ):
-        return int(_command(name).run(parser_of(name, words).parse_args(words)))
+        return _carry_out(name, _heard(parser_of(name, words), lines).parse_args(words), lines)
     from filexfer.cli.settings import Settings  # noqa: PLC0415 - only where something is set
     from filexfer.errors import UsageError  # noqa: PLC0415 - loaded by then
 
-    settings = Settings(parser_of(name), name, COMMANDS, file)
+    settings = Settings(_heard(parser_of(name), lines), name, COMMANDS, file)
     arguments = settings.parse(words)
+    if arguments.json and lines is None:  # it was not among the words
+        return main([name, "--json", *words])
     try:
-        return int(_command(name).run(arguments))
+        return _carry_out(name, arguments, lines)
     except UsageError as error:
         raise settings.explained(error) from error
+
+
+def _heard(parser: Parser, lines: Lines | None) -> Parser:
+    """Return the parser; what it has to say of the words is noted for the last line."""
+    if lines:
+        parser.blame = lines.blame
+    return parser
+
+
+def _carry_out(name: str, arguments: Namespace, lines: Lines | None) -> int:
+    arguments.json = lines
+    if lines:
+        sys.stdout = sys.stderr  # what is meant for people
+    return int(_command(name).run(arguments))
 
 
 def _configuration() -> str:

@@ -13,6 +13,8 @@ from filexfer.security.access import RIGHTS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filexfer import Server
+    from filexfer.cli.json_lines import Lines
+    from filexfer.security.certificate import Identity
 
 
 def to_bearers(server: Server, fingerprint: str, tokens: list[str], line: str) -> None:
@@ -52,6 +54,36 @@ def to_anybody(server: Server, fingerprint: str) -> None:
     if "create" in rights:
         _say("upload", f"filexfer put {flag}FILE... {address}")
     _say("download", f"filexfer get {flag}{address}NAME .")
+
+
+def as_object(
+    server: Server,
+    identity: Identity | None,
+    tokens: list[str] | None,
+    connect_file: str,
+    lines: Lines,
+) -> None:
+    """Write the same as an object, but never a connect string.
+
+    Args:
+        server: Which one.
+        identity: What clients know it by, if it talks TLS.
+        tokens: Their names; None if it lets in everybody.
+        connect_file: Where the first token's connect string is kept, if it is new.
+        lines: Where to.
+
+    """
+    lines.emit(
+        "ready",
+        folder=server.folder.path,
+        addresses=[server.address],
+        host=server.host,
+        port=server.port,
+        fingerprint=identity.fingerprint if identity else None,
+        rights=[right for right in RIGHTS if right in server.rights] if tokens is None else None,
+        tokens=tokens,
+        connect_file=connect_file or None,
+    )
 
 
 def _tell_where(server: Server, fingerprint: str) -> None:

@@ -40,6 +40,8 @@ def run(arguments: Namespace) -> int:
     for remote in remotes:
         if remote.is_folder:
             raise UsageError(f"{remote} is a folder; cat takes files")
+    if arguments.json:
+        raise UsageError("--json writes to standard output too: 'filexfer get' writes to files")
     if sys.stdout is None:
         raise LocalError("standard output is closed")
     codes = [_write(remote, arguments) for remote in remotes]

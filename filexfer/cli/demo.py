@@ -57,6 +57,11 @@ def run(arguments: Namespace) -> int:
         for name in wrong:
             output.say(f"filexfer: {shown(name)}: is not the same after the round trip")
     output.say(f"compare  {output.count(files, 'file')}, {len(wrong)} different")
+    if arguments.json:
+        for name, report in (("put", up), ("get", down)):
+            arguments.json.check(name, output.summary(report), is_ok=not report.failed)
+        text = f"{output.count(files, 'file')}, {len(wrong)} different"
+        arguments.json.check("compare", text, is_ok=not wrong)
     return ExitCode.INTEGRITY if wrong else ExitCode.OK
 
 

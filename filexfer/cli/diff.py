@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from filexfer import ExitCode, UsageError, address, compare
+from filexfer import ExitCode, Report, UsageError, address, compare
 from filexfer.cli import options, output
 from filexfer.cli.parsing import MESSAGES, group
 from filexfer.cli.watch import Drawing
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from filexfer import Entry, Report
+    from filexfer import Entry
     from filexfer.compare import Comparison, Difference
 
 EPILOG = """\
@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError(
             f"{shown(local)} and {shown(remote)} are both local; one must be {options.REMOTE}"
         )
-    report = output.report_for(arguments)
+    report = Report()
     place = options.place(remote)
     with options.client_for(place, arguments) as client:
         comparison = compare.Comparison(
@@ -81,7 +81,7 @@ def run(arguments: Namespace) -> int:
         comparison.on_progress = lambda so_far: _progress(report, so_far)
         report.enter(VERIFYING)
         drawing = Drawing(report, arguments)
-        tally = _Tally(drawing, quiet=arguments.quiet)
+        tally = _Tally(drawing, arguments)
         drawing.start()
         try:
             output.print_data(tally.lines(iter(comparison)))
@@ -98,21 +98,24 @@ def _progress(report: Report, comparison: Comparison) -> None:
 class _Tally:
     """What was found so far."""
 
-    def __init__(self, drawing: Drawing, *, quiet: bool) -> None:
+    def __init__(self, drawing: Drawing, arguments: Namespace) -> None:
         self._drawing = drawing
-        self._quiet = quiet
+        self._quiet = arguments.quiet
+        self._json = arguments.json
         self._different = self._unread = 0
 
     def lines(self, differences: Iterator[Difference]) -> Iterator[str]:
         """Yield a line for each difference, sorted by names as far as memory shall go."""
         piece: list[tuple[str, str]] = []
         for each in differences:
+            if self._json:
+                self._json.difference(each)
             if each.what == compare.UNREAD:
                 self._unread += 1
                 output.say(f"filexfer: {shown(each.name) or '.'}: {each.text}")
                 continue
             self._different += 1
-            if not self._quiet:
+            if not (self._quiet or self._json):
                 piece.append((each.name, _line(each)))
             if len(piece) >= _SORTED:
                 yield from (line for _, line in sorted(piece))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterable, Iterator
 
+    from filexfer.cli.json_lines import Lines
     from filexfer.measure.bench import Line
     from filexfer.measure.verdict import Figures
     from filexfer.wire.dial import Door
@@ -71,10 +72,10 @@ def run(arguments: Namespace) -> int:
             raise UsageError(f"--{option} goes with --speed only")
     if arguments.speed:
         missing = [each for each in health.of_this_machine() if each.code == ExitCode.FAULT]
-        return _look(missing) if missing else _measure(arguments, remote)
-    code = _look(health.of_this_machine())
+        return _look(missing, arguments) if missing else _measure(arguments, remote)
+    code = _look(health.of_this_machine(), arguments)
     if remote and code != ExitCode.FAULT:
-        there = _look(health.of_server(_door(remote, arguments)))
+        there = _look(health.of_server(_door(remote, arguments)), arguments)
         code = code or there
     return code
 
@@ -86,9 +87,11 @@ def _door(remote: address.Remote, arguments: Namespace) -> Door:
     return Door(remote.host, remote.port, timeout=arguments.timeout, trust=trust)
 
 
-def _look(findings: Iterable[health.Finding]) -> ExitCode:
+def _look(findings: Iterable[health.Finding], arguments: Namespace) -> ExitCode:
     code = ExitCode.OK
     for finding in findings:
+        if arguments.json:
+            arguments.json.check(finding.what, finding.text, finding.mend, is_ok=not finding.code)
         word = "WRONG" if finding.code else "ok"
         output.print_data([f"{finding.what:{_WHAT}}{word:{_WORD}}{finding.text}"])
         if finding.mend:
@@ -127,7 +130,30 @@ def _measure(arguments: Namespace, remote: address.Remote | None) -> int:
         output.say(f"filexfer: too little space is free in {shown(folder)} to measure its disk")
     _measure_hashes(figures, seconds)
     output.print_data([bottleneck(figures)])
+    if arguments.json:
+        _tell(figures, arguments.json)
     return ExitCode.OK
+
+
+def _tell(figures: Figures, lines: Lines) -> None:
+    """Write all that was measured as objects."""
+    from filexfer.measure.verdict import bottleneck  # noqa: PLC0415 - see the module's text
+
+    lines.emit("figure", name="round_trip", connections=None, rate=None, seconds=figures.round_trip)
+    rates: list[tuple[str, int | None, float | None]] = [
+        ("network_up", 1, figures.up),
+        ("network_up", figures.connections, figures.up_many),
+        ("network_down", 1, figures.down),
+        ("network_down", figures.connections, figures.down_many),
+        ("disk_read", None, figures.read),
+        ("disk_write", None, figures.write),
+        ("disk_write_with_flush", None, figures.flush),
+        *((f"hash_{each}", None, rate) for each, rate in figures.hashes.items()),
+    ]
+    for name, connections, rate in rates:
+        if rate is not None:
+            lines.emit("figure", name=name, connections=connections, rate=rate, seconds=None)
+    lines.emit("verdict", text=bottleneck(figures))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError, address
-from filexfer.cli import options, output, watch
+from filexfer.cli import options, transferring, watch
 from filexfer.cli.parsing import SAFETY, group
 from filexfer.names import shown
 
@@ -56,6 +56,8 @@ def run(arguments: Namespace) -> int:
             f"{shown(arguments.destination)} is remote; "
             f"a local file of that name is ./{shown(arguments.destination)}"
         )
+    if arguments.destination == "-" and arguments.json:
+        raise UsageError("--json writes to standard output too: give the file a name")
     remotes = [options.place(text) for text in arguments.remotes]
     servers = {(remote.host, remote.port, getattr(remote, "token", "")) for remote in remotes}
     if len(servers) > 1:
@@ -63,31 +65,18 @@ def run(arguments: Namespace) -> int:
     names = [
         remote.path + "/" if remote.is_folder and remote.path else remote.path for remote in remotes
     ]
-    report = output.report_for(arguments)
-    receipt = options.receipt_for(arguments, report)
-    choices = options.options_from(arguments)
-    if choices.plans:
-        from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
-
-        planning.watch(report, arguments)
-    if arguments.destination == "-" and (len(names) > 1 or remotes[0].is_folder):
+    is_stream = arguments.destination == "-"
+    if is_stream and (len(names) > 1 or remotes[0].is_folder):
         raise UsageError("only one file can go to standard output")
-    if arguments.destination == "-":
-        options.refuse_for_streams(choices)
-    if arguments.destination == "-" and sys.stdout is None:
+    if is_stream and sys.stdout is None:
         raise LocalError("standard output is closed")
+    report, receipt, choices = transferring.prepare(arguments, is_stream=is_stream)
     with (
         options.client_for(remotes[0], arguments) as client,
         watch.Transfer(client, report, arguments, is_upload=False),
     ):
-        if arguments.destination == "-":
+        if is_stream:
             client.get_stream(names[0], 1, choices, report)
         else:
             client.get(names, arguments.destination, choices, report)
-    if report.is_plan:
-        return planning.conclude(report, quiet=arguments.quiet)
-    code = output.conclude(report, quiet=arguments.quiet)
-    if receipt:
-        receipt.write()
-    output.explain(report, is_upload=False, algorithm=arguments.hash)
-    return code
+    return transferring.conclude(report, receipt, arguments, is_upload=False)

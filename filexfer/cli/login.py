@@ -65,6 +65,8 @@ def run(arguments: Namespace) -> int:
     if not arguments.no_check:
         remote.rights = _rights(remote, arguments.timeout)
     stored.store(arguments.name, remote)
+    if arguments.json:
+        arguments.json.remote(arguments.name, remote)
     rights = f", with the rights to {', '.join(remote.rights)}" if remote.rights else ""
     output.say(f"stored {remote} as {arguments.name}{rights}")
     output.say(f"use it as {arguments.name}:PATH, as in: filexfer put FILE... {arguments.name}:")

@@ -36,6 +36,9 @@ def run(arguments: Namespace) -> int:
     for name in arguments.names:
         was_there = stored.forget_known(name) if ":" in name else stored.forget(name)
         if not was_there:
-            output.say(f"filexfer: {shown(name)} is not stored")
+            text = f"{shown(name)} is not stored"
+            output.say(f"filexfer: {text}")
             code = ExitCode.SOME_FAILED
+            if arguments.json:
+                arguments.json.blame(text)
     return code

@@ -62,7 +62,13 @@ def run(arguments: Namespace) -> int:
     remote = options.place(arguments.remote)
     with options.client_for(remote, arguments) as client:
         entries = client.list(remote.path, recursive=arguments.recursive)
-        output.print_data(_lines(entries, arguments, key))
+        if arguments.json:
+            if key:
+                entries = sorted_as_far_as_may_be(entries, key, reverse=arguments.reverse)
+            for entry in entries:
+                arguments.json.entry(entry)
+        else:
+            output.print_data(_lines(entries, arguments, key))
     return 0
 
 

@@ -28,10 +28,14 @@ def run(arguments: Namespace) -> int:
     """Make the folders, and return the exit code."""
     code = ExitCode.OK
     for remote in [options.place(text) for text in arguments.remotes]:
+        failure = None
         with options.client_for(remote, arguments) as client:
             try:
                 client.make_folder(remote.path)
             except FileError as error:
                 output.say(f"filexfer: {error}")
                 code = ExitCode.SOME_FAILED
+                failure = error
+        if arguments.json:
+            arguments.json.outcome(remote.path, "made", failure)
     return code

@@ -50,11 +50,14 @@ def run(arguments: Namespace) -> int:
     code = ExitCode.OK
     with options.client_for(there, arguments) as client:
         for remote in remotes:
+            failure = None
             try:
                 client.move(remote.path, to, overwrite=arguments.overwrite)
             except FileError as error:
                 output.say(f"filexfer: {error}")
-                code = ExitCode.SOME_FAILED
+                code, failure = ExitCode.SOME_FAILED, error
+            if arguments.json:
+                arguments.json.outcome(remote.path, "moved", failure)
     return code
 
 

@@ -26,6 +26,8 @@ def report_for(arguments: Namespace) -> Report:
         report.on_file = _name_file
         report.on_left_out = _name_left_out
         report.on_deleted = _name_deleted
+    if arguments.json:
+        arguments.json.watch(report)
     return report
 
 
@@ -92,13 +94,17 @@ def say(text: str) -> None:
 
 
 def print_data(lines: Iterable[str]) -> None:
-    """Print lines to standard output.
+    """Print lines to standard output; with ``--json`` they are said to people.
 
     Raises:
         BrokenPipeError: if whoever read it has gone.
         LocalError: if it takes no more for another reason.
 
     """
+    if sys.stdout is sys.stderr:
+        for line in lines:
+            say(line)
+        return
     try:
         for line in lines:
             print(line)

@@ -22,7 +22,7 @@ if not _is_loaded:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
 # The groups of options, in the order of every help; others follow. 'what' has the arguments too.
@@ -62,6 +62,7 @@ class Parser(argparse.ArgumentParser):
         )
         self._positionals.title = WHAT
         self._noted: set[argparse.Action] | None = None  # options, while they are only looked for
+        self.blame: Callable[[str], object] | None = None  # is called with the message of an error
 
     def format_usage(self) -> str:
         """Return how to call the command, in a line."""
@@ -93,6 +94,8 @@ class Parser(argparse.ArgumentParser):
         text = shown(without_secrets(message), _MESSAGE_MAX)
         hint = f"see '{self.prog} --help'"
         text += f" {hint}" if text.endswith("?") else f"; {hint}"
+        if self.blame:
+            self.blame(text)
         self.exit(2, f"{self.format_usage()}{self.prog}: error: {text}\n")
 
     def parse_args(  # type: ignore[override] # one form of those that argparse knows

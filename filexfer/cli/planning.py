@@ -24,10 +24,14 @@ _MAPPINGS_MAX = 20  # lines of what lands where; the rest is only counted
 
 def watch(report: Report, arguments: Namespace) -> None:
     """Let what is planned be shown as the options ask for."""
+    if arguments.json:
+        report.on_plan = lambda entry: arguments.json.plan(
+            *(entry.name, entry.verdict, entry.type, entry.size, str(entry.code), entry.text)
+        )
+        return
     if arguments.quiet or not (arguments.dry_run or arguments.verbose):
         return
     listing = _Listing()
-    report.on_progress = None  # a bar would be drawn between the lines
     report.on_mapping = listing.mapping
     report.on_plan = listing.entry
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError, address
-from filexfer.cli import options, output, watch
+from filexfer.cli import options, transferring, watch
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -53,15 +53,7 @@ def run(arguments: Namespace) -> int:
         raise UsageError("standard input (-) can only be put alone")
     if "-" in arguments.sources and sys.stdin is None:
         raise LocalError("standard input is closed")
-    report = output.report_for(arguments)
-    receipt = options.receipt_for(arguments, report)
-    choices = options.options_from(arguments)
-    if choices.plans:
-        from filexfer.cli import planning  # noqa: PLC0415 - seldom asked for
-
-        planning.watch(report, arguments)
-    if "-" in arguments.sources:
-        options.refuse_for_streams(choices)
+    report, receipt, choices = transferring.prepare(arguments, is_stream="-" in arguments.sources)
     destination = remote.path + "/" if remote.is_folder and remote.path else remote.path
     with (
         options.client_for(remote, arguments) as client,
@@ -71,10 +63,4 @@ def run(arguments: Namespace) -> int:
             client.put_stream(0, destination, choices, report)
         else:
             client.put(arguments.sources, destination, choices, report)
-    if report.is_plan:
-        return planning.conclude(report, quiet=arguments.quiet)
-    code = output.conclude(report, quiet=arguments.quiet)
-    if receipt:
-        receipt.write()
-    output.explain(report, is_upload=True, algorithm=arguments.hash)
-    return code
+    return transferring.conclude(report, receipt, arguments, is_upload=True)

@@ -9,6 +9,7 @@ from filexfer.address import written
 from filexfer.cli import output
 from filexfer.names import shown
 from filexfer.security import stored
+from filexfer.security.connect_string import SecretRemote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +30,17 @@ def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments: none."""
 
 
-def run(arguments: Namespace) -> int:  # noqa: ARG001 - as above
+def run(arguments: Namespace) -> int:
     """List them, and return the exit code."""
+    if arguments.json:
+        for name, remote in stored.remotes().items():
+            arguments.json.remote(name, remote)
+        for where, fingerprint in sorted(stored.all_known().items()):
+            host, _, port = where.rpartition(":")
+            arguments.json.remote(
+                None, SecretRemote(host.strip("[]"), int(port), "", fingerprint=fingerprint)
+            )
+        return 0
     lines = [*_named(), *_known()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     output.print_data(

@@ -36,10 +36,14 @@ def run(arguments: Namespace) -> int:
     for remote in [options.place(text) for text in arguments.remotes]:
         if not remote.path:
             raise UsageError("the folder that is served cannot be removed")
+        failure = None
         with options.client_for(remote, arguments) as client:
             try:
                 client.remove(remote.path, recursive=arguments.recursive)
             except FileError as error:
                 output.say(f"filexfer: {error}")
                 code = ExitCode.SOME_FAILED
+                failure = error
+        if arguments.json:
+            arguments.json.outcome(remote.path, "removed", failure)
     return code

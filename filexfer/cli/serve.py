@@ -148,21 +148,22 @@ def run(arguments: Namespace) -> int:
     store, secret = _tokens(arguments, identity)
     try:
         server = _server(arguments, bounds, listener, identity, store)
-        line = _connect_string(server, identity, secret, is_quiet=arguments.quiet)
+        line, path = _connect_string(server, identity, secret, is_quiet=arguments.quiet)
     except BaseException:
         if store and secret:
             store.revoke(_FIRST)  # nobody has it
         raise
     _reload_on_request(server, arguments, identity, store)
     hangup = workers.hold_signals()  # who reads the address may send one at once
+    names = [each.name for each in store.read() or []] if store else None
+    if arguments.json:
+        announce.as_object(server, identity, names, path, arguments.json)
     if arguments.log_format == "json" and not arguments.quiet:
         logs.say(f"serving {shown(server.folder.path)} at {server.address}")
     elif not arguments.quiet:
         fingerprint = identity.fingerprint if identity else ""
-        if store:
-            announce.to_bearers(
-                server, fingerprint, [each.name for each in store.read() or []], line
-            )
+        if names is not None:
+            announce.to_bearers(server, fingerprint, names, line)
         else:
             announce.to_anybody(server, fingerprint)
     return workers.serve(server, arguments.workers, notifier, hangup)
@@ -264,13 +265,17 @@ def _tokens(arguments: Namespace, identity: Identity | None) -> tuple[Store | No
 
 def _connect_string(
     server: Server, identity: Identity | None, secret: str, *, is_quiet: bool
-) -> str:
-    """Return the first token's connect string for a terminal, or where it is kept, or nothing."""
+) -> tuple[str, str]:
+    """Return the first token's connect string for a terminal, or where it is kept, or nothing.
+
+    And the file it is kept in, if it is.
+    """
     if not secret:
-        return ""
+        return "", ""
     fingerprint = identity.fingerprint if identity else ""
     host = connect.seen_from_outside(server.host)
     line = format_connect_string(secret, host, server.port, fingerprint)
     if sys.stderr and sys.stderr.isatty() and not is_quiet:
-        return line
-    return f"in {shown(connect.keep(line, _FIRST))}, for nobody else to read"
+        return line, ""
+    path = connect.keep(line, _FIRST)
+    return f"in {shown(path)}, for nobody else to read", path

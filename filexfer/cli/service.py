@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from filexfer.cli.json_lines import Lines
+
 EPILOG = """\
 examples:
   filexfer service                                       look at the units
@@ -89,13 +91,18 @@ def run(arguments: Namespace) -> int:
         f"{name}.socket": units.socket_unit(host, arguments.port, folder),
     }
     if arguments.output is not None:
-        return _write(arguments.output, made)
+        return _write(arguments.output, made, arguments.json)
     for file, text in made.items():
         if arguments.unit or arguments.socket:
-            if file.endswith(".socket") == arguments.socket:
-                output.print_data([text.rstrip("\n")])
+            if file.endswith(".socket") != arguments.socket:
+                continue
+            lines = [text.rstrip("\n")]
         else:
-            output.print_data([f"# {file}", text])
+            lines = [f"# {file}", text]
+        if arguments.json:
+            arguments.json.emit("unit", name=file, path=None, text=text)
+        else:
+            output.print_data(lines)
     return 0
 
 
@@ -144,7 +151,7 @@ def _numeric(host: str) -> str:
     return str(found[0][4][0])
 
 
-def _write(folder: str, made: dict[str, str]) -> int:
+def _write(folder: str, made: dict[str, str], lines: Lines | None) -> int:
     """Write the units, both or none; what is there is not changed."""
     paths = {os.path.join(folder, file): text for file, text in made.items()}
     for path in paths:
@@ -157,4 +164,6 @@ def _write(folder: str, made: dict[str, str]) -> int:
         except OSError as error:
             raise LocalError(f"cannot write {shown(path)}: {error.strerror}") from error
         output.say(f"wrote {shown(path)}")
+        if lines:
+            lines.emit("unit", name=os.path.basename(path), path=path, text=text)
     return 0

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
+    from typing import Any
 
     from filexfer import Client, Entry
     from filexfer.address import Remote
@@ -51,9 +52,14 @@ def run(arguments: Namespace) -> int:
     for remote in [options.place(text) for text in arguments.remotes]:
         with options.client_for(remote, arguments) as client:
             try:
+                if arguments.json:
+                    arguments.json.emit("stat", **_fields(client, remote, arguments))
+                    continue
                 lines = list(_lines(client, remote, arguments))
             except FileError as error:
                 output.say(f"filexfer: {error}")
+                if arguments.json:
+                    arguments.json.blame(str(error))
                 code = ExitCode.SOME_FAILED
                 continue
         output.print_data(lines if is_first else ["", *lines])
@@ -61,10 +67,32 @@ def run(arguments: Namespace) -> int:
     return code
 
 
-def _lines(client: Client, remote: Remote, arguments: Namespace) -> Iterator[str]:
+def _fields(client: Client, remote: Remote, arguments: Namespace) -> dict[str, Any]:
+    from filexfer.cli.json_form import moment  # noqa: PLC0415 - with --json only
+
+    entry = _found(client, remote)
+    wants_digest = arguments.checksum and entry.type == FILE
+    return {
+        "name": remote.path,
+        "file_type": entry.type,
+        "size": entry.size,
+        "mtime": moment(entry.mtime),
+        "mode": f"{entry.mode:04o}",
+        "target": entry.extra if entry.type == LINK else None,
+        "files": client.count_files(remote.path) if entry.type == FOLDER else None,
+        "digest": client.digest(remote.path, arguments.hash) if wants_digest else None,
+    }
+
+
+def _found(client: Client, remote: Remote) -> Entry:
     entry = client.stat(remote.path)
     if entry is None:
         raise FileError(Code.NOT_FOUND, remote.path, "no such file or folder")
+    return entry
+
+
+def _lines(client: Client, remote: Remote, arguments: Namespace) -> Iterator[str]:
+    entry = _found(client, remote)
     for what, text in _facts(client, remote, entry):
         yield f"{what:10}{text}"
     if arguments.checksum and entry.type == FILE:

@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from filexfer.cli.json_lines import Lines
+
 EPILOG = """\
 examples:
   filexfer token add ann                              may read, list and create
@@ -95,7 +97,7 @@ def run(arguments: Namespace) -> int:
     if arguments.action == "list":
         if arguments.name is not None:
             raise UsageError("'list' lists all tokens, and takes no name")
-        _list(store)
+        _list(store, arguments.json)
     elif arguments.name is None:
         raise UsageError(f"'{arguments.action}' needs the NAME of a token")
     elif arguments.action == "add":
@@ -126,11 +128,16 @@ def _add(store: Store, arguments: Namespace) -> None:
     try:
         fingerprint = _fingerprint(host, arguments)
         line = format_connect_string(secret, host, arguments.port, fingerprint)
-        if path == "-" or (path is None and sys.stdout and sys.stdout.isatty()):
-            output.print_data([line])
-        else:
+        is_for_eyes = path is None and not arguments.json and sys.stdout and sys.stdout.isatty()
+        if not (path == "-" or is_for_eyes):
             path = connect.keep(line, name, path)
             output.say(f"the connect string of {name} is in {shown(path)}")
+        elif not arguments.json:
+            output.print_data([line])
+        if arguments.json:
+            (made,) = (each for each in store.read() or [] if each.name == name)
+            is_here = path == "-"
+            arguments.json.token(made, line if is_here else None, None if is_here else path)
     except BaseException:
         store.revoke(name)  # nobody has it
         raise
@@ -186,8 +193,12 @@ def _time(text: str) -> int:
     raise UsageError(f"--expires takes 90m, 12h, 30d, 8w or a day as 2030-12-31, not {shown(text)}")
 
 
-def _list(store: Store) -> None:
+def _list(store: Store, lines_out: Lines | None) -> None:
     tokens = store.read()
+    if lines_out:
+        for each in tokens or []:
+            lines_out.token(each)
+        return
     if not tokens:
         output.say(f"there is no token in {shown(store.path)}")
         return

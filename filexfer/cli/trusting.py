@@ -29,17 +29,17 @@ def trust(remote: Remote, arguments: Namespace) -> Trust:
         UsageError: if the options contradict each other.
 
     """
-    is_quiet = getattr(arguments, "quiet", False)
-    if isinstance(remote, SecretRemote) and remote.token and not (remote.name or is_quiet):
-        output.say(
-            "WARNING: others on this machine can see the connect string among the running "
-            "commands, and it stays in the shell's history; better: filexfer login NAME"
+    if isinstance(remote, SecretRemote) and remote.token and not remote.name:
+        _warn(
+            "others on this machine can see the connect string among the running "
+            "commands, and it stays in the shell's history; better: filexfer login NAME",
+            arguments,
+            "WARNING",
         )
     token = token_in(arguments.token_file) if arguments.token_file is not None else ""
     made = _known_by(remote, arguments, token)
     made.general_token = _token_of_environment() if not token else ""
-    if not is_quiet:
-        made.tell = _warn
+    made.tell = lambda text: _warn(text, arguments)
     if _is_terminal(sys.stdin) and _is_terminal(sys.stderr):
         made.ask = _ask
     return made
@@ -100,8 +100,11 @@ def _is_terminal(stream: object) -> bool:
         return False
 
 
-def _warn(text: str) -> None:
-    output.say(f"filexfer: {text}")
+def _warn(text: str, arguments: Namespace, by: str = "filexfer") -> None:
+    if "quiet" not in arguments or not arguments.quiet:
+        output.say(f"{by}: {text}")
+    if arguments.json:
+        arguments.json.warning(text)
 
 
 def _ask(where: str, fingerprint: str) -> bool:

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from time import monotonic
 
-from filexfer import ExitCode, LocalError, Manifest, UsageError, address, verify
+from filexfer import ExitCode, LocalError, Manifest, Report, UsageError, address, verify
 from filexfer.cli import options, output
 from filexfer.cli.watch import Drawing
 from filexfer.names import shown
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from filexfer import Report
     from filexfer.verify import Finding
 
 EPILOG = """\
@@ -67,7 +66,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Check, and return the exit code."""
-    report = output.report_for(arguments)
+    report = Report()
     with _opened(arguments.manifest) as file:
         manifest = Manifest(file, arguments.manifest, arguments.hash)
         others = 0
@@ -81,7 +80,7 @@ def run(arguments: Namespace) -> int:
             raise UsageError(f"{shown(arguments.manifest)} has no digest in it")
         report.expect(report.found, report.found_bytes)
         report.enter(VERIFYING)
-        tally = _Tally(report, Drawing(report, arguments), is_verbose=arguments.verbose)
+        tally = _Tally(report, Drawing(report, arguments), arguments)
         if address.is_remote(arguments.place):
             remote = options.place(arguments.place)
             with options.client_for(remote, arguments) as client:
@@ -127,10 +126,11 @@ def _copied(given: BinaryIO) -> Iterator[BinaryIO]:
 class _Tally:
     """What was found so far; says what is wrong at once, or where there is a bar, after it."""
 
-    def __init__(self, report: Report, drawing: Drawing, *, is_verbose: bool) -> None:
+    def __init__(self, report: Report, drawing: Drawing, arguments: Namespace) -> None:
         self._report = report
         self._drawing = drawing
-        self._is_verbose = is_verbose
+        self._is_verbose = arguments.verbose
+        self._json = arguments.json
         self._kept: list[str] = []
         self._counts = dict.fromkeys(verify.RESULTS, 0)
 
@@ -155,6 +155,8 @@ class _Tally:
         for found in findings:
             report.confirmed += 1
             self._counts[found.result] += 1
+            if self._json:
+                self._json.finding(found.name, found.result, found.text)
             if found.result == verify.SAME:
                 report.files += 1
                 report.bytes += found.size

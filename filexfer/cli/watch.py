@@ -56,7 +56,8 @@ class Drawing:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         is_dumb = os.environ.get("TERM", "dumb") == "dumb"
         self.is_line = is_terminal and not (is_dumb or arguments.verbose or arguments.quiet)
-        if (is_terminal or arguments.verbose) and sys.stderr and not arguments.quiet:
+        is_wanted = (is_terminal or arguments.verbose) and not (arguments.quiet or arguments.json)
+        if is_wanted and sys.stderr:
             from filexfer.cli import display  # noqa: PLC0415 - only for those who see it
 
             try:

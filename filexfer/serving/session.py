@@ -211,6 +211,7 @@ class Session:
             )
         self._admit(message.token)
         self._connection.send(greeting.welcome(self._grant))
+        self._connection.flush()  # at once: without it the client counts as not served
 
     def _carry_out(
         self, message: Message, right: str, carry_out: Callable[[Message], None]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
+from filexfer.errors import ConnectionLost
 from filexfer.transfer.sources import count
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from filexfer.options import Options
     from filexfer.transfer.sources import Source
+    from filexfer.wire.connection import Connection
     from filexfer.wire.dial import Door
 
 LONG = 0.01  # seconds of a round trip
@@ -92,3 +94,8 @@ def _most(door: Door) -> int:
         return MOST_FAR if door.round_trip < LONGER else MOST_FARTHER
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return near(cores or 1, is_own=door.is_own) if may_fork() else 1
+
+
+def is_unserved(connection: Connection | None, error: BaseException) -> bool:
+    """Tell whether the server had no room, so that another connection has to do the share."""
+    return isinstance(error, ConnectionLost) and (not connection or bool(connection.greeting))

@@ -11,18 +11,18 @@ This module must not know what the work is.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import marshal
 import os
 import select
 import signal
 import struct
 import sys
-import threading
 from time import monotonic
 
 from filexfer import errors
 from filexfer.errors import ConnectionLost, FilexferError
-from filexfer.shared.jobs import may_fork
+from filexfer.shared.jobs import is_unserved, may_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ _REPORT_EVERY = 0.1  # seconds between two reports of a process
 _LOOK_EVERY = 1.0  # seconds between two looks at what must go on while nothing is reported
 _SIZE = struct.Struct("!I")  # before each report
 _PIECE = 1 << 16
+_PIPE = 1 << 20  # bytes that wait in a pipe: a report with its files is held up by a smaller one
 _SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
 
 
@@ -80,11 +81,11 @@ def at_once(
         What *work* returned for each share that was done: numbers, texts, or tuples of them.
 
     """
-    run = _in_processes if may_fork() else _in_threads
-    return run(door, first, report, shares, work)
+    if may_fork():
+        return _in_processes(door, first, report, shares, work)
+    from filexfer.shared import threaded  # noqa: PLC0415 - threading is not needed by processes
 
-
-# Processes
+    return threaded.at_once(door, first, report, shares, work)
 
 
 def _in_processes(
@@ -203,6 +204,8 @@ class _Child:
         self._report = report
         self._left = bytearray()  # of a report that has not come whole yet
         self._pipe, theirs = os.pipe()
+        with contextlib.suppress(AttributeError, OSError):  # only Linux can, up to a limit
+            fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, _PIPE)
         try:
             self._pid = os.fork()
         except OSError:
@@ -266,6 +269,7 @@ class _Child:
             self.is_done, self.result = True, what
         elif kind == "unserved":
             self._is_unserved = True
+            self._report.recall()
         else:
             self.failure = errors.unpacked(what)
 
@@ -312,89 +316,9 @@ def _run_child(
         if not isinstance(error, FilexferError):
             sys.excepthook(type(error), error, error.__traceback__)
         with contextlib.suppress(BrokenPipeError):
-            if _is_unserved(connection, error):
+            if is_unserved(connection, error):
                 mine.unfind()
                 tell("changes", mine.take_changes())
                 tell("unserved", None)
             else:
                 tell("failure", errors.packed(error))
-
-
-def _is_unserved(connection: Connection | None, error: BaseException) -> bool:
-    """Tell whether the server had no room, so that another connection has to do the share."""
-    return isinstance(error, ConnectionLost) and (not connection or bool(connection.greeting))
-
-
-# Threads
-
-
-def _in_threads(
-    door: Door, first: Connection, report: Report, shares: int, work: Work
-) -> dict[int, Any]:
-    results: dict[int, Any] = {}
-    failures: list[BaseException] = []
-    connections = _begun(door, first, shares)
-    lock = threading.Lock()  # guards report
-
-    def merge(part: Report) -> None:
-        with lock:
-            report.add_changes(part.take_changes())
-            report.progress()
-
-    def run(connection: Connection, share: int) -> None:
-        part = report.branch(merge)
-        try:
-            results[share] = work(connection, share, shares, part)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            if _is_unserved(connection, error):
-                part.unfind()
-            else:
-                failures.append(error)
-                for each in connections:
-                    each.interrupt()
-        part.enter("")
-        merge(part)
-
-    _run_threads(run, connections)
-    if failures:
-        raise failures[0]
-    return results
-
-
-def _run_threads(run: Callable[[Connection, int], None], connections: list[Connection]) -> None:
-    threads = [
-        threading.Thread(target=run, args=(connection, share), daemon=True)
-        for share, connection in enumerate(connections)
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-        _join(threads, connections[0])
-    finally:
-        for connection in connections[1:]:
-            connection.close()
-
-
-def _join(threads: list[threading.Thread], first: Connection) -> None:
-    """Wait for the threads; the first connection is needed again when its thread has ended."""
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(_LOOK_EVERY)
-            if not threads[0].is_alive():
-                with contextlib.suppress(FilexferError):  # whoever uses it next finds out
-                    first.keep_alive()
-
-
-def _begun(door: Door, first: Connection, wanted: int) -> list[Connection]:
-    """Begin connections until there are as many as *wanted*, or nobody answers."""
-    connections = [first]
-    try:
-        while len(connections) < wanted:
-            connections.append(door.begin())
-    except ConnectionLost:
-        pass  # those that are open do the work
-    except BaseException:
-        for connection in connections[1:]:
-            connection.close()
-        raise
-    return connections
