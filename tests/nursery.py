@@ -126,10 +126,11 @@ class Nursery:
 # Tracing
 
 
-def status_of(pid: int) -> dict[str, str]:
-    """Return what Linux tells of a process; empty if it is gone."""
+def status_of(pid: int, thread: str = "") -> dict[str, str]:
+    """Return what Linux tells of a process or of one of its threads; empty if it is gone."""
+    where = f"{pid}/task/{thread}" if thread else f"{pid}"
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        with open(f"/proc/{where}/status", encoding="utf-8", errors="replace") as file:
             return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
     except (FileNotFoundError, ProcessLookupError):
         return {}
@@ -158,8 +159,15 @@ def traced(pid: int, *injections: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _is_traced_or_dead(pid: int) -> bool:
-    status = status_of(pid)
-    return status.get("TracerPid", "0") != "0" or status.get("State", "Z")[0] in "ZX"
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    known = [status_of(pid, thread) for thread in threads]  # strace takes one after the other
+    return all(
+        status.get("TracerPid", "0") != "0" or status.get("State", "Z")[0] in "ZX"
+        for status in known
+    )
 
 
 @cache
