@@ -139,6 +139,7 @@ def make_odd_things(folder: Path) -> None:
     (folder / "to a folder").symlink_to("deep/deep")
 
 
+@pytest.mark.slow  # thousands of files
 def test_standard_library_both_ways(tmp_path: Path) -> None:
     """A large tree of everything comes back the same in bytes, modes, times and links."""
     tree = tmp_path / "tree"

@@ -119,7 +119,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running_service
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_commands(service: Service, tmp_path: Path, jobs: int) -> None:
     """The limit of a command holds over all its processes."""
     tree = make_tree(tmp_path / "tree")

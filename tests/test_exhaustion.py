@@ -179,6 +179,7 @@ def test_stalled_handshakes(
     settle(served)
 
 
+@pytest.mark.slow  # waits for time-outs
 @pytest.mark.case("H3")
 def test_handshakes_that_stall_later(
     serve: Callable[..., Served],

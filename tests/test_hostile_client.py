@@ -695,6 +695,7 @@ def test_unknown_kinds(it: Host) -> None:
     assert "'chmod\\x1b'" in refused(peer, "unsupported")
 
 
+@pytest.mark.slow  # fills buffers
 @pytest.mark.case("A27")
 @pytest.mark.parametrize("good", [True, False])
 def test_replies_that_nobody_reads(it: Host, good: bool) -> None:
@@ -715,6 +716,7 @@ def test_replies_that_nobody_reads(it: Host, good: bool) -> None:
         shutil.rmtree(it.folder / "d")  # so that it does not lie about for days
 
 
+@pytest.mark.slow  # as above
 @pytest.mark.case("A27")
 def test_plain_replies_that_nobody_reads(it: Host) -> None:
     """A27: the same with files one by one."""
@@ -732,6 +734,7 @@ def memory() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+@pytest.mark.slow  # as above
 @pytest.mark.case("A27")
 def test_replies_that_are_never_read(
     host: Callable[..., Host], caplog: pytest.LogCaptureFixture

@@ -168,6 +168,7 @@ def there_and_back(
     assert tree_state(top / "back" / "tree") == tree_state(top / "tree")
 
 
+@pytest.mark.slow  # waits for time-outs
 @pytest.mark.case("E4", "E10", "E3")
 def test_the_power_goes(
     lossy: Cable, serve_far: Callable[..., Served], cleanup: ExitStack, tmp_path: Path
@@ -254,6 +255,7 @@ def test_the_cable_is_out_for_a_moment(
     assert timers
 
 
+@pytest.mark.slow  # as above
 @pytest.mark.case("E18")
 def test_sockets_are_killed(cable: Cable, serve_far: Callable[..., Served], tmp_path: Path) -> None:
     """Connections that somebody ends again and again bring every file all the same."""

@@ -253,6 +253,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 IN_PIECES = {"jobs": 3, "pieces": True}
 
 
+@pytest.mark.slow  # hundreds of transfers
 @pytest.mark.case("E1", "E2")
 def test_cut_in_pieces(route: Route, small_pieces: None) -> None:
     """Nor does it if it hits one of several connections that bring the pieces of one file."""
@@ -323,6 +324,7 @@ def test_the_confirmation_is_lost(route: Route) -> None:
 # Silence
 
 
+@pytest.mark.slow  # waits for time-outs
 @pytest.mark.case("E3")
 def test_black_holes(steady: None, serve: Serve, tmp_path: Path, cleanup: Any) -> None:
     """Where nothing comes any more, and no end, both sides give up in time, and leave nothing."""

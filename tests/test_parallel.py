@@ -307,7 +307,7 @@ LANDINGS = [  # sources, destination, exit code
 
 
 @both_ways
-@pytest.mark.parametrize("jobs", [2, 8])
+@pytest.mark.parametrize("jobs", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_things_land_where_one_connection_lets_them_land(route: Route, jobs: int) -> None:
     """Files, folders, several, with a slash, into new and filled folders, for few folders too."""
     for name in ("file", "a/file", "a/x/y/file", "a/z/file", "b/one", "b/c/two"):

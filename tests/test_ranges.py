@@ -375,7 +375,7 @@ def test_no_space_from_the_start(route: Route, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("way", [UP, DOWN])
-@pytest.mark.parametrize("how", ["reset", "finish"])
+@pytest.mark.parametrize("how", ["reset", pytest.param("finish", marks=pytest.mark.slow)])
 def test_lost_connections(
     route: Route, monkeypatch: pytest.MonkeyPatch, way: int, how: str
 ) -> None:

@@ -141,7 +141,10 @@ def test_a_killed_worker_of_the_server(service: Service, tmp_path: Path, way: st
 
 @linux
 @pytest.mark.parametrize("way", ["put", "get"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_a_command_that_is_ended(
     service: Service, tmp_path: Path, way: str, number: signal.Signals
 ) -> None:
