@@ -15,6 +15,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from filexfer.choice.filter import Filter as Filter
     from filexfer.client import Client as Client
     from filexfer.entry import Entry as Entry
     from filexfer.errors import ConnectionLost as ConnectionLost
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
     from filexfer.errors import TimedOut as TimedOut
     from filexfer.errors import TrustError as TrustError
     from filexfer.errors import UsageError as UsageError
-    from filexfer.filter import Filter as Filter
-    from filexfer.manifest import Manifest as Manifest
     from filexfer.options import Mirror as Mirror
     from filexfer.options import Options as Options
-    from filexfer.planned import PlanEntry as PlanEntry
-    from filexfer.receipt import Receipt as Receipt
+    from filexfer.planning.planned import PlanEntry as PlanEntry
+    from filexfer.receipts.manifest import Manifest as Manifest
+    from filexfer.receipts.receipt import Receipt as Receipt
     from filexfer.report import FileResult as FileResult
     from filexfer.report import Report as Report
     from filexfer.security.trust import Trust as Trust
@@ -46,11 +46,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Client": "filexfer.client",
     "Limits": "filexfer.serving.limits",
-    "Manifest": "filexfer.manifest",
-    "Filter": "filexfer.filter",
+    "Manifest": "filexfer.receipts.manifest",
+    "Filter": "filexfer.choice.filter",
     "Mirror": "filexfer.options",
     "Options": "filexfer.options",
-    "Receipt": "filexfer.receipt",
+    "Receipt": "filexfer.receipts.receipt",
     "Entry": "filexfer.entry",
     "ConnectionLost": "filexfer.errors",
     "ExitCode": "filexfer.errors",
@@ -65,7 +65,7 @@ _HOMES = {
     "TrustError": "filexfer.errors",
     "UsageError": "filexfer.errors",
     "FileResult": "filexfer.report",
-    "PlanEntry": "filexfer.planned",
+    "PlanEntry": "filexfer.planning.planned",
     "Report": "filexfer.report",
     "Server": "filexfer.server",
     "Trust": "filexfer.security.trust",

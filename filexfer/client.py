@@ -127,7 +127,7 @@ class Client(Tidying):
             raise UsageError("there is nothing to put")
         options, report = self._begun(options, report)
         if options.filter or options.mirror:
-            from filexfer.transfer import chosen  # noqa: PLC0415 - seldom needed
+            from filexfer.choice import chosen  # noqa: PLC0415 - seldom needed
 
             chosen.check(paths, options)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
@@ -142,7 +142,7 @@ class Client(Tidying):
             if options.filter or options.mirror:
                 missing += chosen.choose(found, options, self._door.rights)
             if options.plans:
-                from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+                from filexfer.planning import preflight  # noqa: PLC0415 - seldom asked for
 
                 lands = zip(paths, map(self.url, names), strict=True)
                 if not preflight.put(self._retrying, found, missing, lands, options, report):
@@ -236,7 +236,8 @@ class Client(Tidying):
 
     def _choose(self, mapping: Download, options: Options) -> None:
         """Take of a download what the filter lets, and check whether it can be a mirror."""
-        from filexfer.transfer import finding, mirror  # noqa: PLC0415 - seldom needed
+        from filexfer.choice import finding  # noqa: PLC0415 - seldom needed
+        from filexfer.mirroring import mirror  # noqa: PLC0415 - seldom needed
 
         if chosen := options.filter:
             self._request(lambda each: finding.choose(each, mapping, chosen), options)
@@ -246,7 +247,7 @@ class Client(Tidying):
     def _mirror_down(self, mapping: Download, options: Options, report: Report) -> None:
         """Remove here what the server has not, if that is wished."""
         if options.mirror:
-            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+            from filexfer.mirroring import mirror  # noqa: PLC0415 - seldom needed
 
             with mirror.target(mapping) as folder:
                 self._request(lambda c: mirror.down(c, folder, mapping, options, report), options)
@@ -255,7 +256,7 @@ class Client(Tidying):
         self, mapping: Download, places: Sequence[str], options: Options, report: Report
     ) -> bool:
         """Plan a download, and tell whether to go on with it."""
-        from filexfer import preflight  # noqa: PLC0415 - seldom asked for
+        from filexfer.planning import preflight  # noqa: PLC0415 - seldom asked for
 
         lands = zip(map(self.url, mapping.targets), places, strict=True)
         return preflight.get(self._retrying, mapping, lands, options, report)
@@ -351,7 +352,7 @@ class Client(Tidying):
     def _mirror_up(self, sources: Sequence[Source], options: Options, report: Report) -> None:
         """Remove on the server what the sources have not, if that is wished."""
         if options.mirror:
-            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+            from filexfer.mirroring import mirror  # noqa: PLC0415 - seldom needed
 
             self._request(lambda each: mirror.up(each, sources, options, report), options)
 

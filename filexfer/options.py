@@ -11,7 +11,7 @@ from filexfer.wire.protocol import IF_EXISTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from filexfer.filter import Filter
+    from filexfer.choice.filter import Filter
 
 JOBS_MAX = 64
 DURABILITIES = ("none", "batch", "file")

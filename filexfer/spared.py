@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from filexfer.planned import PlanEntry
+    from filexfer.planning.planned import PlanEntry
 
 
 class Spared:

@@ -11,8 +11,8 @@ from test_cli_process import scripted, welcome
 
 from filexfer import Client, FileError, LocalError, ProtocolError
 from filexfer.cli import main
-from filexfer.compare import Comparison
 from filexfer.hashing import digest_of
+from filexfer.receipts.compare import Comparison
 from filexfer.wire import protocol
 
 if TYPE_CHECKING:

@@ -15,14 +15,15 @@ from test_hostile_server import file, folder, hostile, sends
 from test_transfer import SECOND, TIME, Route, failures, lay
 
 from filexfer import FileError, Filter, IntegrityError, Options, Report, UsageError
+from filexfer.choice import chosen
+from filexfer.choice.filter import parse_moment, read_names
 from filexfer.choice.judge import IGNORE_MAX, Judge
 from filexfer.choice.patterns import last_match, rules, rules_of_file
 from filexfer.errors import Code
-from filexfer.filter import parse_moment, read_names
 from filexfer.rates import parse_size
 from filexfer.shared import pieces
 from filexfer.storage.folder import Folder
-from filexfer.transfer import chosen, questions
+from filexfer.transfer import questions
 from filexfer.transfer.sources import Source, walk
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filexfer import UsageError, manifest
+from filexfer import UsageError
 from filexfer.hashing import ALGORITHMS, HEX_SIZES, digest_of
-from filexfer.manifest import LINE_MAX, Manifest, Record
+from filexfer.receipts import manifest
+from filexfer.receipts.manifest import LINE_MAX, Manifest, Record
 from filexfer.wire.protocol import PLAIN_MAX
 
 TIME = 1_700_000_000_123_456_789

@@ -13,10 +13,10 @@ from test_transfer import SECOND, TIME, Route, failures, lay
 from filexfer import FileError, Filter, Mirror, Options, RefusedError, Report, Trust, UsageError
 from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code
+from filexfer.mirroring.doomed import Refusal, doomed
 from filexfer.security import granted
 from filexfer.security.tokens import Store
 from filexfer.storage.folder import Folder
-from filexfer.transfer.doomed import Refusal, doomed
 from filexfer.wire import requests
 
 if TYPE_CHECKING:

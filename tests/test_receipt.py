@@ -20,7 +20,7 @@ from filexfer import Client, FileResult, LocalError, Manifest, Options, Receipt,
 from filexfer.entry import entry_of_file
 from filexfer.errors import Code, FileError
 from filexfer.hashing import digest_of
-from filexfer.receipt import STDOUT
+from filexfer.receipts.receipt import STDOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

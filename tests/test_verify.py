@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_cli_process import scripted, welcome
 
-from filexfer import Client, LocalError, ProtocolError, Receipt, RefusedError, Report, manifest
+from filexfer import Client, LocalError, ProtocolError, Receipt, RefusedError, Report
 from filexfer.cli import main
 from filexfer.hashing import ALGORITHMS, digest_of
-from filexfer.manifest import Record
+from filexfer.receipts import manifest
+from filexfer.receipts.manifest import Record
+from filexfer.receipts.verify import DIFFERS, MISSING, SAME, UNREAD, verify_local, verify_remote
 from filexfer.security.access import Anybody
-from filexfer.verify import DIFFERS, MISSING, SAME, UNREAD, verify_local, verify_remote
 from filexfer.wire import digests
 from filexfer.wire.protocol import PART_MAX
 

@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from filexfer.choice.filter import Filter
     from filexfer.choice.patterns import Rule
-    from filexfer.filter import Filter
 
     Ignored = Callable[[str], bytes | None]
 

@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from filexfer.choice.filter import Filter
     from filexfer.choice.judge import Verdict
-    from filexfer.filter import Filter
 
 
 class Judges:

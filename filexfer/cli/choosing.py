@@ -95,7 +95,7 @@ def filter_from(arguments: Namespace) -> Filter | None:
 
     names = None
     if arguments.files_from is not None:
-        from filexfer.filter import read_names  # noqa: PLC0415 - as above
+        from filexfer.choice.filter import read_names  # noqa: PLC0415 - as above
 
         source = "standard input" if arguments.files_from == "-" else arguments.files_from
         names = read_names(_read(arguments.files_from), source, nul=arguments.null)
@@ -168,7 +168,7 @@ def _size(text: str) -> int:
 def _moment(text: str) -> float:
     from time import time  # noqa: PLC0415 - seldom needed
 
-    from filexfer.filter import parse_moment  # noqa: PLC0415 - seldom needed
+    from filexfer.choice.filter import parse_moment  # noqa: PLC0415 - seldom needed
 
     try:
         return parse_moment(text, time())

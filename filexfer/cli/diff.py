@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 
-from filexfer import ExitCode, Report, UsageError, address, compare
+from filexfer import ExitCode, Report, UsageError, address
 from filexfer.cli import options, output
 from filexfer.cli.parsing import MESSAGES, group
 from filexfer.cli.watch import Drawing
 from filexfer.names import shown
 from filexfer.progress import VERIFYING
+from filexfer.receipts import compare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from filexfer import Entry
-    from filexfer.compare import Comparison, Difference
+    from filexfer.receipts.compare import Comparison, Difference
 
 EPILOG = """\
 examples:

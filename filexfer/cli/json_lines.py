@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from filexfer.cli.json_form import Value
-    from filexfer.compare import Difference
     from filexfer.entry import Entry
     from filexfer.errors import FileError
+    from filexfer.receipts.compare import Difference
     from filexfer.report import Report
     from filexfer.security.connect_string import SecretRemote
     from filexfer.security.tokens import Token

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from filexfer.planned import PlanEntry
+    from filexfer.planning.planned import PlanEntry
     from filexfer.report import Report
 
 _MAPPINGS_MAX = 20  # lines of what lands where; the rest is only counted

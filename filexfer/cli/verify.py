@@ -9,11 +9,12 @@ import sys
 from contextlib import contextmanager
 from time import monotonic
 
-from filexfer import ExitCode, LocalError, Manifest, Report, UsageError, address, verify
+from filexfer import ExitCode, LocalError, Manifest, Report, UsageError, address
 from filexfer.cli import options, output
 from filexfer.cli.watch import Drawing
 from filexfer.names import shown
 from filexfer.progress import VERIFYING
+from filexfer.receipts import verify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from filexfer.verify import Finding
+    from filexfer.receipts.verify import Finding
 
 EPILOG = """\
 examples:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 
+from filexfer.planning.exchange import GetAsker, PutAnswerer
 from filexfer.report import Report
 from filexfer.security import granted
-from filexfer.transfer.planning import GetAsker, PutAnswerer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def begun(mapping: Mapping, options: Options, report: Report) -> Iterator[Downlo
         if not mapping.above:
             yield download
             return
-        from filexfer.transfer.above import standing  # noqa: PLC0415 - seldom needed
+        from filexfer.choice.above import standing  # noqa: PLC0415 - seldom needed
 
         with standing(folder, mapping.above, download.policy, report):
             yield download
@@ -92,7 +92,7 @@ class Download:
         self._fresh = all(local and folder.find(local) is None for local in targets.values())
         self._kind: Callable[..., Receiver] = Receiver
         if mapping and mapping.judges:
-            from filexfer.transfer.choosing import ChoosingReceiver  # noqa: PLC0415 - seldom needed
+            from filexfer.choice.choosing import ChoosingReceiver  # noqa: PLC0415 - seldom needed
 
             self._fresh = False
             self._kind = partial(ChoosingReceiver, judges=mapping.judges)

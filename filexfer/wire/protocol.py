@@ -198,7 +198,7 @@ class Put(Message, kind="put"):
 
 
 class Get(Message, kind="get"):
-    """Client: send these, with questions unless *fresh*; *plan*: only ask (``transfer.planning``).
+    """Client: send these, with questions unless *fresh*; *plan*: only ask (``planning.exchange``).
 
     With *shares* above 1 only what lies in folders of the share numbered *share* (from 0) is sent.
     Above 0, *by_range* is the size from which files without holes are only named.

@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from filexfer.choice.filter import Filter
     from filexfer.entry import Entry
-    from filexfer.filter import Filter
     from filexfer.options import Options
     from filexfer.storage.contract import Readable, Reader
     from filexfer.transfer.sources import Source
@@ -57,7 +57,7 @@ def choose(sources: Sequence[Source], options: Options, rights: Iterable[str]) -
 
     """
     if options.mirror:
-        from filexfer.transfer import mirrored  # noqa: PLC0415 - seldom needed
+        from filexfer.mirroring import mirrored  # noqa: PLC0415 - seldom needed
 
         mirrored.check([source.wire_name for source in sources], rights, ("list", "delete"))
     missing: list[FileError] = []

@@ -5,8 +5,8 @@ This module must not know how a plan is made, or how it is shown.
 
 from __future__ import annotations
 
-from filexfer.plan import Plan
-from filexfer.transfer import planning
+from filexfer.planning import exchange as planning
+from filexfer.planning.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def put(
             plan.fail(error)
         planning.put(connection, sources, options, plan)
         if options.mirror:
-            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+            from filexfer.mirroring import mirror  # noqa: PLC0415 - seldom needed
 
             mirror.plan_up(connection, sources, options.mirror, plan)
 
@@ -77,7 +77,7 @@ def get(
     def once(connection: Connection) -> None:
         planning.get(connection, mapping, options, plan)
         if options.mirror:
-            from filexfer.transfer import mirror  # noqa: PLC0415 - seldom needed
+            from filexfer.mirroring import mirror  # noqa: PLC0415 - seldom needed
 
             mirror.plan_down(connection, mapping, options.mirror, plan)
 

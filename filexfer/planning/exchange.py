@@ -16,6 +16,7 @@ This module must not know retries, or how sources and destinations were chosen.
 
 from __future__ import annotations
 
+from filexfer.choice.choosing import ChoosingAnswers
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
@@ -23,7 +24,6 @@ from filexfer.report import FAILURES_KEPT
 from filexfer.storage.dryrun import DryRun, nearest
 from filexfer.storage.policy import Choice, Policy
 from filexfer.transfer.answers import LETTERS, REASON_MAX, Answers
-from filexfer.transfer.choosing import ChoosingAnswers
 from filexfer.transfer.download import in_frames
 from filexfer.transfer.landing import Placement
 from filexfer.transfer.questions import Questions
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from filexfer.choice.judges import Judges
     from filexfer.entry import Entry
     from filexfer.options import Options
-    from filexfer.plan import Plan
+    from filexfer.planning.plan import Plan
     from filexfer.report import Report
     from filexfer.storage.contract import Target
     from filexfer.storage.policy import Decision

@@ -9,7 +9,7 @@ from array import array
 
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import FileError
-from filexfer.planned import DELETE, LEFT_OUT, REFUSED, SEND, PlanEntry
+from filexfer.planning.planned import DELETE, LEFT_OUT, REFUSED, SEND, PlanEntry
 from filexfer.report import FAILURES_KEPT, Report
 
 TYPE_CHECKING = False

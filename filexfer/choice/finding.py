@@ -23,8 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from filexfer.choice.filter import Filter
     from filexfer.entry import Entry
-    from filexfer.filter import Filter
     from filexfer.transfer.landing import Download as Mapping
     from filexfer.wire.connection import Connection
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from filexfer.client import Client
     from filexfer.entry import Entry
     from filexfer.hashing import Data, Hash
-    from filexfer.manifest import Record
+    from filexfer.receipts.manifest import Record
     from filexfer.storage.reading import Reading
 
 _KINDS = {LINK: "a symbolic link", FOLDER: "a folder", SPECIAL: "a pipe, socket or device"}

@@ -16,11 +16,12 @@ import sys
 import tempfile
 from time import gmtime, strftime
 
-from filexfer import __version__, address, manifest
+from filexfer import __version__, address
 from filexfer.entry import FILE, same_time
 from filexfer.errors import FileError, LocalError, UsageError
 from filexfer.hashing import DEFAULT, algorithm_of
 from filexfer.names import join, shown
+from filexfer.receipts import manifest
 from filexfer.storage.folder import Folder
 from filexfer.transfer.landing import Download
 

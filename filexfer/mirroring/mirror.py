@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 
+from filexfer.choice.above import finish
+from filexfer.choice.chosen import Chosen
 from filexfer.entry import FOLDER
 from filexfer.errors import Code, FileError, UsageError
+from filexfer.mirroring.doomed import Refusal, doomed
+from filexfer.mirroring.mirrored import check
 from filexfer.names import join
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Policy
-from filexfer.transfer.above import finish
-from filexfer.transfer.chosen import Chosen
-from filexfer.transfer.doomed import Refusal, doomed
-from filexfer.transfer.mirrored import check
 from filexfer.transfer.sources import Offer
 from filexfer.transfer.upload import send
 from filexfer.wire import protocol, requests
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.options import Mirror, Options
-    from filexfer.plan import Plan
+    from filexfer.planning.plan import Plan
     from filexfer.report import Report
     from filexfer.storage.contract import Readable, Reader
     from filexfer.transfer.landing import Download

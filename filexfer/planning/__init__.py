@@ -1,0 +1,1 @@
+"""What a transfer would do, found out by its questions alone."""

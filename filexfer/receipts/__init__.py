@@ -1,0 +1,1 @@
+"""What is written down of a transfer, and what lies there held against it."""
