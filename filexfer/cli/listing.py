@@ -10,6 +10,7 @@ import sys
 import time
 
 from filexfer.cli import output
+from filexfer.entry import FILE
 from filexfer.errors import UsageError
 from filexfer.names import shown
 
@@ -113,7 +114,8 @@ def line(entry: Entry, *, exact: bool = False, colours: bool = False) -> str:
         colours: Whether its name is coloured.
 
     """
-    size = f"{entry.size:>14}" if exact else f"{output.size(entry.size):>8}"
+    text = output.size(entry.size) if entry.type == FILE else "-"
+    size = f"{entry.size:>14}" if exact else f"{text:>8}"
     target = f" -> {shown(entry.extra)}" if entry.type == "link" else ""
     named = name(entry, colours=colours)
     return f"{permissions(entry)} {size} {moment(entry.mtime)} {named}{target}"
