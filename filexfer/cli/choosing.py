@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError
-from filexfer.cli.parsing import WHAT, group
+from filexfer.cli.parsing import CHOICE, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
@@ -30,9 +30,9 @@ leaves out is left out: a folder is not entered then, and what it is at the targ
 def add(parser: ArgumentParser, source: str) -> None:
     """Add the options; *source* is what the help calls it."""
     parser.epilog = f"{parser.epilog}".rstrip() + MORE.format(source)
-    add = group(parser, WHAT).add_argument
+    add = group(parser, CHOICE).add_argument
     rules: dict[str, Any] = {"dest": "rules", "metavar": "PATTERN", "action": "append"}
-    add("--exclude", **rules, type=_exclude, help="leave out what matches; see below")
+    add("--exclude", **rules, type=_exclude, help="leave out what matches")
     add("--include", **rules, type=_include, help="take it, though an earlier rule leaves it out")
     add(
         "--exclude-from",

@@ -27,15 +27,16 @@ if TYPE_CHECKING:
 
 # The groups of options, in the order of every help; others follow. 'what' has the arguments too.
 WHAT = "what"
+CHOICE = "which files (patterns: see below)"
 EXISTS = "if a file exists (identical ones are always skipped)"
-PLAN = "before"
+PLAN = "before the first byte"
 SAFETY = "safety"
 CONNECTION = "connection"
 TRUST = "trust (a NAME of 'filexfer login' needs none of it)"
 RECEIPT = "receipt"
 SPEED = "speed"
 MESSAGES = "messages"
-_FIRST = (WHAT, "options")
+_FIRST = (WHAT, "options", CHOICE)
 _LAST = (EXISTS, PLAN, SAFETY, RECEIPT, SPEED, CONNECTION, TRUST, MESSAGES)
 
 _MESSAGE_MAX = 1000  # characters about words that make no sense
