@@ -167,8 +167,8 @@ class Report(Progress, Spared):
         """Return what was counted since the last time, as plain values, and begin at 0 again."""
         changes = (
             [getattr(self, name) for name in _COUNTS],
-            [(str(each.code), each.name, each.text) for each in self.failures],  # no Code
-            [(str(each.code), each.name, each.text) for each in self.warnings],
+            [(each.code, each.name, each.text) for each in self.failures],
+            [(each.code, each.name, each.text) for each in self.warnings],
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
@@ -270,7 +270,7 @@ class Report(Progress, Spared):
             self.failures.append(error)
             self._failed_names.add(error.name)
         if self.on_file or self.on_files:
-            self._tell(error.name, "failed", "", 0, 0, "", str(error.code), error.text)
+            self._tell(error.name, "failed", "", 0, 0, "", error.code, error.text)
 
     def refuse(self, error: FileError) -> None:
         """Count what is not sent: a failure, or something that is passed over."""

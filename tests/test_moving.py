@@ -141,7 +141,7 @@ def test_where_it_lands(there: Served, name: str, to: str, landed: str, native: 
     ],
 )
 def test_what_is_refused(
-    there: Served, name: str, to: str, how: dict[str, Any], code: Code, native: bool
+    there: Served, name: str, to: str, how: dict[str, Any], code: str, native: bool
 ) -> None:
     """What cannot be, would lose something, or goes through a link, changes nothing at all."""
     assert refused(there, name, to, **how).code == code

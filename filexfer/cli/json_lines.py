@@ -126,7 +126,7 @@ class Lines(Gathered):
             name=name,
             result="failed" if failure else result,
             **dict.fromkeys(("file_type", "size", "mtime", "digest")),
-            error_kind=str(failure.code) if failure else None,
+            error_kind=failure.code if failure else None,
             error=failure.text if failure else None,
         )
 

@@ -26,7 +26,7 @@ def watch(report: Report, arguments: Namespace) -> None:
     """Let what is planned be shown as the options ask for."""
     if arguments.json:
         report.on_plan = lambda entry: arguments.json.plan(
-            *(entry.name, entry.verdict, entry.type, entry.size, str(entry.code), entry.text)
+            *(entry.name, entry.verdict, entry.type, entry.size, entry.code, entry.text)
         )
         return
     if arguments.quiet or not (arguments.dry_run or arguments.verbose):

@@ -69,13 +69,13 @@ class Plan(Report):
         before = self.failed
         super().fail(error, size)
         if self.failed > before:
-            self._tell(PlanEntry(error.name, REFUSED, kind, size, str(error.code), error.text))
+            self._tell(PlanEntry(error.name, REFUSED, kind, size, error.code, error.text))
 
     def warn(self, error: FileError) -> None:
         """Count what is passed over."""
         super().warn(error)
         self.left_out += 1
-        self._tell(PlanEntry(error.name, LEFT_OUT, code=str(error.code), text=error.text))
+        self._tell(PlanEntry(error.name, LEFT_OUT, code=error.code, text=error.text))
 
     def leave_out(self, name: str, reason: str) -> None:
         """Count what is left out."""

@@ -198,7 +198,7 @@ class Board:
 
     def failed(self, deal: Deal, error: FileError) -> None:
         """Note that a piece cannot be moved, and so its file fails."""
-        self._tell(deal.file, 0, (str(error.code), error.name, error.text[:_TEXT_MAX]))
+        self._tell(deal.file, 0, (error.code, error.name, error.text[:_TEXT_MAX]))
 
     def _tell(self, file: int, size: int, failure: tuple[str, str, str] | None) -> None:
         data = marshal.dumps((file, size, failure))
