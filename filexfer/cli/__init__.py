@@ -1,7 +1,8 @@
 """The command line: finds the command, and turns failures into a message and an exit code.
 
 Everything it does goes through the public names of the library. Each command is a module with
-``configure(parser)`` and ``run(arguments)``; only the one that is called is loaded, because
+``configure(parser)`` and ``run(arguments)``, perhaps also ``configure_seldom(parser)`` for what a
+command line without any option can do without; only the one that is called is loaded, because
 loading takes most of the time of a short command.
 
 argparse, not click: importing click takes 28 ms, three times as long as starting Python; argparse
