@@ -203,6 +203,9 @@ def test_time_that_passes_on_the_way(doctor: Any) -> None:
     assert health._of_clock(there, now, now + 200 * 10**9).code == 0
     assert health._of_clock(there + 100 * 10**9, now, now + 200 * 10**9).code == 0
     assert health._of_clock(there + 170 * 10**9, now, now + 200 * 10**9).code == 8
+    years = TEN_YEARS * 10**9
+    told = health._of_clock(now + years, now, now + 10**9)  # half a second less than was set
+    assert told.text == "the server's is 3,650 days ahead"
 
 
 def test_room_and_limits(serve: Serve, doctor: Any) -> None:

@@ -214,17 +214,18 @@ def _of_clock(there: int | None, began: int, ended: int) -> Finding:
     unsure = (ended - began) // 2
     if abs(ahead) - unsure <= CLOCK_MOST * 1_000_000_000:
         return Finding("clock", f"differs by {abs(ahead) / 1e9:.1f} s")
-    text = f"the server's is {_duration(abs(ahead) // 1_000_000_000)} "
+    text = f"the server's is {_duration(abs(ahead) / 1e9)} "
     text += "ahead" if ahead > 0 else "behind"
     mend = "set the wrong one of the two: --update compares times, and tokens end by the server's"
     return Finding("clock", text, mend, ExitCode.LOCAL)
 
 
-def _duration(seconds: int) -> str:
+def _duration(seconds: float) -> str:
+    """The nearest whole number: what was measured may fall short by the way of one message."""
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
-            return f"{seconds // unit:,} {name}"
-    return f"{seconds} seconds"
+            return f"{round(seconds / unit):,} {name}"
+    return f"{round(seconds)} seconds"
 
 
 def _of_round_trip(connection: Connection) -> Finding:
