@@ -24,8 +24,7 @@ GROUPS = {
 _HEAD = """\
 usage: filexfer COMMAND [OPTIONS] ...
 
-Fast, verified file transfer: a server offers a folder, a client puts and gets
-files and trees.
+Fast, verified transfer of files and trees to and from a folder on a server.
 
 examples:
   filexfer serve inbox                    offer this machine's folder 'inbox'
