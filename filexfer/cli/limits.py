@@ -8,6 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 
 from filexfer import Limits
+from filexfer.cli.parsing import Further
 from filexfer.serving.limits import CHANGEABLE
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ def add(parser: ArgumentParser) -> None:
                 type=_size if "bytes" in limit.unit else _number(limit.unit),
                 default=limit.default,
                 metavar=_METAVARS[limit.unit],
-                help=_help(limit),
+                help=Further(_help(limit)),
             )
 
 
