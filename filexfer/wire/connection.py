@@ -100,11 +100,12 @@ class Connection(Intake):
 
     # Sending
 
-    def post(self, data: bytes | memoryview) -> None:
-        """Queue *data*; it goes out when enough is queued, with ``flush``, or during a wait."""
-        if data:
-            self._queue.append(data)
-            self._queued += len(data)
+    def post(self, *pieces: bytes | memoryview) -> None:
+        """Queue bytes; they go out when enough is queued, with ``flush``, or during a wait."""
+        for data in pieces:
+            if data:
+                self._queue.append(data)
+                self._queued += len(data)
 
     def send(self, message: Message) -> None:
         """Queue *message*."""
