@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from filexfer.storage.contract import Target
     from filexfer.wire import ranged
     from filexfer.wire.connection import Connection
+    from filexfer.wire.header import SmallFile
     from filexfer.wire.protocol import Ask, File, Folder, Link, Unsent
 
 
@@ -97,6 +98,10 @@ class ChoosingReceiver(Receiver):
         super().finish_folders(
             message for message in messages if self._staging.find(self._place(message.name))
         )
+
+    def _take_small(self, header: SmallFile, data: memoryview) -> None:
+        self._admit(header[0])
+        super()._take_small(header, data)
 
     def _take_file(self, message: File) -> None:
         self._admit(message.name)

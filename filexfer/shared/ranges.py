@@ -136,8 +136,8 @@ class Ranges:
         tick = self._connection.keep_alive
         results: list[Result] = []
 
-        def settle(_: Item, result: Result) -> None:
-            results.append(result)
+        def settle(settled: list[tuple[Item, Result]]) -> None:
+            results.extend(result for _, result in settled)
 
         try:
             assembly.seal(tick)
