@@ -102,10 +102,9 @@ class Connection(Intake):
 
     def post(self, *pieces: bytes | memoryview) -> None:
         """Queue bytes; they go out when enough is queued, with ``flush``, or during a wait."""
-        for data in pieces:
-            if data:
-                self._queue.append(data)
-                self._queued += len(data)
+        for data in filter(len, pieces):
+            self._queue.append(data)
+            self._queued += len(data)
 
     def send(self, message: Message) -> None:
         """Queue *message*."""
