@@ -639,10 +639,13 @@ def test_time_grows_with_the_work(served: Served, raw: Callable[[Server], Raw], 
         peer.close()
         return time.process_time() - began
 
+    def grows(start: int) -> float:
+        few = min(seconds(start + n) for n in range(3))
+        return min(seconds(1600 + start + n) for n in range(2)) / few
+
     seconds(400)
-    few = min(seconds(n) for n in (401, 402, 403))
-    many = min(seconds(n) for n in (1600, 1601))
-    assert many < 2.5 * 4 * few
+    # A busy machine may spoil one measurement, or two; what grows by the square never passes.
+    assert any(grows(start) < 2.5 * 4 for start in range(401, 426, 5))
 
 
 @pytest.mark.case("H12")
