@@ -13,6 +13,7 @@ from filexfer.choice.judge import IGNORE_MAX, Judge, Verdict
 from filexfer.entry import FILE, FOLDER, Extent
 from filexfer.errors import Code, FileError, UsageError
 from filexfer.names import join
+from filexfer.storage.delegating import Delegating
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,23 +142,14 @@ class Chosen:
             return True
 
 
-class _Reader:
+class _Reader(Delegating):
     """Access to a storage; shows what is taken."""
 
     def __init__(self, reader: Reader, chosen: Chosen, judge: Judge) -> None:
+        super().__init__(reader)
         self._reader = reader
         self._chosen = chosen
         self._judge = judge
-        self.has_folders = reader.has_folders
-        self.read = reader.read
-        self.large = reader.large
-        self.digest = reader.digest
-        self.close = reader.close
-
-    @property
-    def newest(self) -> int:
-        """When what was looked at by name was changed last, in nanoseconds."""
-        return self._reader.newest
 
     def stat(self, name: str) -> Entry:
         """Return what *name* is; a source that is left out fails for that reason."""
