@@ -95,7 +95,7 @@ def verify_remote(
     """
     refused: list[Finding] = []
 
-    def questions() -> Iterator[Question]:
+    def questions() -> Iterator[_Asked]:
         for record in records:
             if record.digest:
                 try:
@@ -106,8 +106,7 @@ def verify_remote(
                 else:
                     yield _Asked(record, name)
 
-    for asked in client.ask(questions()):
-        assert isinstance(asked, _Asked)  # noqa: S101 - they were made above
+    for asked in client.digests(questions()):
         yield from refused
         refused.clear()
         if asked.digest and asked.entry:

@@ -15,10 +15,13 @@ from filexfer.wire.protocol import State
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeVar
 
     from filexfer.entry import Entry
     from filexfer.wire.connection import Connection
     from filexfer.wire.schema import Message
+
+    Asked = TypeVar("Asked", bound="Question")
 
 UNDER_WAY = 200  # questions without an answer; their frames and answers have some 200 KB at most
 
@@ -56,8 +59,23 @@ class Question:
             return False
         return self.size in (None, entry.size)
 
+    def found(self) -> str:
+        """Return the digest.
 
-def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Question]:
+        Raises:
+            FileError: if there is none; says why.
+
+        """
+        if self.error:
+            raise self.error
+        if self.entry is None:
+            raise FileError(Code.NOT_FOUND, self.name, "no such file or folder")
+        if self.entry.type != FILE:
+            raise FileError(Code.NOT_REGULAR, self.name, "is not a regular file")
+        return self.digest
+
+
+def answers(connection: Connection, questions: Iterable[Asked]) -> Iterator[Asked]:
     """Yield the questions as they are answered: size and type first, and the digest if need be.
 
     Args:
@@ -69,7 +87,7 @@ def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Q
 
     """
     source = iter(questions)
-    asked: deque[tuple[Question, bool]] = deque()  # and whether for its digest
+    asked: deque[tuple[Asked, bool]] = deque()  # and whether for its digest
     is_more = True
     while True:
         while is_more and len(asked) < UNDER_WAY:
