@@ -25,30 +25,31 @@ if TYPE_CHECKING:
     from filexfer.storage.contract import Target
     from filexfer.wire import ranged
     from filexfer.wire.connection import Connection
-    from filexfer.wire.protocol import Ask, File, Folder, Link, Unsent
+    from filexfer.wire.protocol import File, Folder, Link, Unsent
 
 
-class ChoosingAnswers(Answers):
-    """Answers that what is left out is not wanted."""
+class FilteringAnswers(Answers):
+    """Answers that what is left out is not wanted.
 
-    def __init__(
-        self,
-        connection: Connection,
-        staging: Target,
-        report: Report,
-        place: Callable[[str], str],
-        judges: Judges,
-    ) -> None:
-        super().__init__(connection, staging, report, place)
+    Args:
+        judges: Decide what is taken.
+
+    The others are those of Answers.
+
+    """
+
+    asks_all = True
+
+    def __init__(self, *ends: Any, judges: Judges) -> None:
+        super().__init__(*ends)
         self._judges = judges
-        self.asks_all = True
 
-    def answer(self, message: Ask) -> None:
-        """Answer a question."""
-        letters = [protocol.SKIP] * len(message.entries)
+    def judge(self, entries: list[Entry]) -> tuple[list[str], list[tuple[int, str, str]]]:
+        """Return the letters for entries, and why which of them are refused."""
+        letters = [protocol.SKIP] * len(entries)
         wanted: list[Entry] = []
         places: list[int] = []
-        for index, entry in enumerate(message.entries):
+        for index, entry in enumerate(entries):
             name = entry.name
             verdict = self._judges.verdict(name, entry.type, entry.size, entry.mtime)
             if verdict.is_taken or (entry.type == FOLDER and self._judges.is_top(name)):
@@ -58,14 +59,13 @@ class ChoosingAnswers(Answers):
                 letters[index] = protocol.SEND  # it is made as soon as something in it comes
             elif verdict.reason:
                 self._report.leave_out(self._place(name), verdict.reason)
-        found, refused = self.judge(wanted)
+        found, refused = super().judge(wanted)
         for index, letter in zip(places, found, strict=True):
             letters[index] = letter
-        refused = [(places[index], code, text) for index, code, text in refused]
-        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
+        return letters, [(places[index], code, text) for index, code, text in refused]
 
 
-class ChoosingReceiver(Receiver):
+class FilteringReceiver(Receiver):
     """Receives what is taken, and makes no folder that nothing comes into.
 
     Args:
@@ -89,7 +89,7 @@ class ChoosingReceiver(Receiver):
         super().__init__(connection, staging, report, place, algorithm, **tools)
         self._judges = judges
         self._pending: list[Folder] = []  # each lies in the one before; nothing came into them yet
-        answers = ChoosingAnswers(connection, staging, report, place, judges)
+        answers = FilteringAnswers(connection, staging, report, place, judges=judges)
         self._takers[protocol.Ask] = answers.answer
 
     def finish_folders(self, messages: Iterable[Folder]) -> None:
