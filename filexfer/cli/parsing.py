@@ -24,6 +24,8 @@ import argparse  # noqa: E402 - see above
 if not _is_loaded:
     del sys.modules["gettext"]
 
+from filexfer.errors import UsageError  # noqa: E402 - see above
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -207,6 +209,12 @@ class Parser(argparse.ArgumentParser):
             return f"no option '{option}'{suggest.instead(meant)}"
         reason = suggest.note(option)
         return f"no option '{option}'{reason and ': '}{reason}"
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except UsageError as error:
+            raise argparse.ArgumentError(action, str(error)) from error
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         try:
