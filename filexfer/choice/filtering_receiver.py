@@ -17,14 +17,11 @@ from filexfer.wire import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from filexfer.choice.judges import Judges
-    from filexfer.report import Report
-    from filexfer.storage.contract import Target
     from filexfer.wire import ranged
-    from filexfer.wire.connection import Connection
     from filexfer.wire.protocol import File, Folder, Link, Unsent
 
 
@@ -75,21 +72,12 @@ class FilteringReceiver(Receiver):
 
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        staging: Target,
-        report: Report,
-        place: Callable[[str], str],
-        algorithm: str,
-        *,
-        judges: Judges,
-        **tools: Any,
-    ) -> None:
-        super().__init__(connection, staging, report, place, algorithm, **tools)
+    def __init__(self, *ends: Any, judges: Judges, **tools: Any) -> None:
+        super().__init__(*ends, **tools)
         self._judges = judges
         self._pending: list[Folder] = []  # each lies in the one before; nothing came into them yet
-        answers = FilteringAnswers(connection, staging, report, place, judges=judges)
+        parts = (self._connection, self._staging, self._report, self._place)
+        answers = FilteringAnswers(*parts, judges=judges)
         self._takers[protocol.Ask] = answers.answer
 
     def finish_folders(self, messages: Iterable[Folder]) -> None:
