@@ -47,12 +47,6 @@ def powerless() -> Iterator[None]:
 
 
 @pytest.fixture
-def top(tmp_path: Path) -> Path:
-    (tmp_path / "top").mkdir()
-    return tmp_path / "top"
-
-
-@pytest.fixture
 def reading(top: Path) -> Iterator[Reading]:
     fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     with Reading(fd) as found:
