@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from filexfer.entry import Entry
     from filexfer.wire.connection import Connection
-    from filexfer.wire.digests import Asked
+    from filexfer.wire.digests import Question
 
 
 class Tidying(Lasting):
@@ -59,10 +59,11 @@ class Tidying(Lasting):
         question = digests.Question(name.strip("/"), algorithm)
         return self._request(lambda each: next(digests.answers(each, [question]))).found()
 
-    def digests(self, questions: Iterable[Asked]) -> Iterator[Asked]:
-        """Yield the questions for digests as they are answered, many of them under way at once.
+    def digests(self, questions: Iterable[Question]) -> Iterator[Question]:
+        """Yield each question when the server has answered it: what a file is, and its digest.
 
-        The server hashes; nothing else is moved. Finish it before the next call.
+        The server hashes; nothing else is moved. Many are under way at once. Finish it before the
+        next call.
 
         Raises:
             RefusedError: if the server does not let us read; so it does not hash for us either.
@@ -71,7 +72,7 @@ class Tidying(Lasting):
         """
         from filexfer.wire import digests  # noqa: PLC0415 - seldom needed
 
-        def begin(connection: Connection) -> Iterator[Asked]:
+        def begin(connection: Connection) -> Iterator[Question]:
             answers = digests.answers(connection, questions)
             for number, each in enumerate(answers):
                 if not number and "read" not in self._door.rights:

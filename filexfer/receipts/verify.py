@@ -95,7 +95,7 @@ def verify_remote(
     """
     refused: list[Finding] = []
 
-    def questions() -> Iterator[_Asked]:
+    def questions() -> Iterator[Question]:
         for record in records:
             if record.digest:
                 try:
@@ -107,6 +107,7 @@ def verify_remote(
                     yield _Asked(record, name)
 
     for asked in client.digests(questions()):
+        assert isinstance(asked, _Asked)  # noqa: S101 - they were made above
         yield from refused
         refused.clear()
         if asked.digest and asked.entry:

@@ -15,13 +15,10 @@ from filexfer.wire.protocol import State
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import TypeVar
 
     from filexfer.entry import Entry
     from filexfer.wire.connection import Connection
     from filexfer.wire.schema import Message
-
-    Asked = TypeVar("Asked", bound="Question")
 
 UNDER_WAY = 200  # questions without an answer; their frames and answers have some 200 KB at most
 
@@ -75,7 +72,7 @@ class Question:
         return self.digest
 
 
-def answers(connection: Connection, questions: Iterable[Asked]) -> Iterator[Asked]:
+def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Question]:
     """Yield the questions as they are answered: size and type first, and the digest if need be.
 
     Args:
@@ -87,7 +84,7 @@ def answers(connection: Connection, questions: Iterable[Asked]) -> Iterator[Aske
 
     """
     source = iter(questions)
-    asked: deque[tuple[Asked, bool]] = deque()  # and whether for its digest
+    asked: deque[tuple[Question, bool]] = deque()  # and whether for its digest
     is_more = True
     while True:
         while is_more and len(asked) < UNDER_WAY:
