@@ -333,7 +333,31 @@ def both(one: Callable[[], object], other: Callable[[], object]) -> None:
         raise failures[0]
 
 
+def wait_noticed(connection: Connection) -> threading.Event:
+    """Return what is set as soon as the connection waits."""
+    began = threading.Event()
+    real = connection._wait
+
+    def wait(**options: Any) -> bool:
+        began.set()
+        return real(**options)
+
+    connection._wait = wait  # type: ignore[method-assign] # to know that it waits
+    return began
+
+
 # Trees of files
+
+
+def dig(path: Path) -> None:
+    """Make folders, each in the one before, deeper than any name may be."""
+    fd = os.open(path, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
 
 
 def tree_state(path: str | os.PathLike[str]) -> Entries:
