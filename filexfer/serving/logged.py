@@ -10,7 +10,8 @@ from __future__ import annotations
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code
 from filexfer.serving.transfers import CUT, FAILED, Record, is_wanted
-from filexfer.transfer.receiver import RESULTS, Receiver
+from filexfer.storage.policy import Choice
+from filexfer.transfer.receiver import Receiver
 from filexfer.transfer.sender import Sender
 from filexfer.wire import protocol
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from filexfer.transfer.sources import Offer
     from filexfer.wire.connection import Connection
     from filexfer.wire.protocol import File
+
+_RESULTS = {
+    Choice.IDENTICAL: protocol.IDENTICAL,
+    Choice.SKIP: protocol.SKIPPED,
+    Choice.KEEP_BOTH: protocol.KEPT,
+}
 
 
 def receiver(connection: Connection, staging: Target, report: Report, who: str) -> Receiver:
@@ -76,7 +83,7 @@ class _LoggedReceiver(Receiver):
                 entry.name,
                 entry.size,
                 entry.extra if entry.type == FILE else "",
-                RESULTS[result.choice],
+                _RESULTS.get(result.choice, protocol.STORED),
                 as_name=result.name,
             )
 

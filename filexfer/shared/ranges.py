@@ -16,7 +16,6 @@ from filexfer.storage.folder import names_checked
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import Result
-from filexfer.transfer.receiver import RESULTS
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import IF_EXISTS
 
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
     from filexfer.wire.connection import Connection
 
 OPEN_MAX = 4  # files begun and not finished
+_RESULTS = {
+    Choice.TAKE: protocol.STORED,
+    Choice.REPLACE: protocol.STORED,
+    Choice.IDENTICAL: protocol.IDENTICAL,
+    Choice.SKIP: protocol.SKIPPED,
+    Choice.KEEP_BOTH: protocol.KEPT,
+}
 
 
 class Ranges:
@@ -86,7 +92,7 @@ class Ranges:
                 raise FileError(decision.code, entry.name, decision.text)
             if decision.choice in (Choice.IDENTICAL, Choice.SKIP):
                 Publisher(staging, lambda *_: None, self._tick).settle_identical()
-                self._connection.send(ranged.Begun(result=RESULTS[decision.choice]))
+                self._connection.send(ranged.Begun(result=_RESULTS[decision.choice]))
                 return
             assembly = Assembly(staging, entry)
         finally:
@@ -163,7 +169,7 @@ class Ranges:
                 name=result.name or entry.name,
                 size=entry.size,
                 hash=entry.extra,
-                result=RESULTS[result.choice],
+                result=_RESULTS[result.choice],
             )
         )
 
@@ -172,7 +178,7 @@ class Ranges:
         if result.error:
             self._put.add(entry.name, 0, "", FAILED, result.error.text)
         else:
-            word = RESULTS[result.choice]
+            word = _RESULTS[result.choice]
             self._put.add(entry.name, entry.size, entry.extra, word, as_name=result.name)
         self._put.flush()
 

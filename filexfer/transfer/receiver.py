@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from filexfer.wire.schema import Message
 
 _LAST = b'"end"}'  # a sender that has said this may close its side, though it need not
-RESULTS = {  # what the other side is told
+_RESULTS = {
     Choice.TAKE: protocol.STORED,
     Choice.REPLACE: protocol.STORED,
     Choice.IDENTICAL: protocol.IDENTICAL,
@@ -150,7 +150,7 @@ class Receiver:
         outcome: list[tuple[str, FileError | None]] = []
 
         def settle(_: Item, result: Result) -> None:
-            outcome.append((RESULTS[result.choice], result.error))
+            outcome.append((_RESULTS[result.choice], result.error))
 
         self._publisher = Publisher(self._staging, settle, lambda: None)
         file = protocol.File(
@@ -355,9 +355,9 @@ class Receiver:
             return
         elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
             self._report.retract(entry)
-            self._report.skip(entry.name, entry, RESULTS[result.choice], result.name)
+            self._report.skip(entry.name, entry, _RESULTS[result.choice], result.name)
         else:
-            self._report.arrived(entry.name, entry, RESULTS[result.choice], result.name)
+            self._report.arrived(entry.name, entry, _RESULTS[result.choice], result.name)
         if result.choice not in (Choice.TAKE, Choice.REPLACE):
             self._reply(item.number, result)
 
@@ -367,7 +367,7 @@ class Receiver:
             self._connection.send(
                 protocol.Outcome(
                     item=item,
-                    result=RESULTS[result.choice],
+                    result=_RESULTS[result.choice],
                     code=error.code if error else "",
                     text=error.text if error else "",
                     name=result.name or ("" if item or not error else error.name),
