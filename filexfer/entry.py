@@ -53,6 +53,11 @@ class Entry:
         self.mode = mode
         self.extra = extra
 
+    @property
+    def digest(self) -> str:
+        """A file's digest, if it is known, else empty."""
+        return self.extra if self.type == FILE else ""
+
     def __repr__(self) -> str:
         return f"Entry({', '.join(repr(getattr(self, slot)) for slot in FIELDS)})"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from array import array
 from time import monotonic
 
-from filexfer.entry import FILE
 from filexfer.errors import Code, FileError
 from filexfer.progress import AT_WORK, Progress
 from filexfer.spared import Spared
@@ -88,8 +87,10 @@ class Report(Progress, Spared):
         started: When the command began, on the monotonic clock, in seconds.
         seconds: How long it took, once it is over.
         on_file: Is called with the ``FileResult`` of each file that is settled.
-        on_files: Is called now and then with a list of those since the last time, each a tuple of
-            what a ``FileResult`` takes, without what is empty at its end; costs less.
+        describe: Turns a list of settled files into a text, each file a tuple of what a
+            ``FileResult`` takes, without what is empty at its end. Several processes share that
+            work, so that it costs less than ``on_file``.
+        on_text: Is called now and then with the text about the files since the last time.
 
     """
 
@@ -115,8 +116,10 @@ class Report(Progress, Spared):
         self._doubtful = array("q")
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
-        self.on_files: Callable[[list[tuple[Any, ...]]], object] | None = None
-        self._results: list[tuple[Any, ...]] = []  # that were not handed on yet
+        self.describe: Callable[[list[tuple[Any, ...]]], str] | None = None
+        self.on_text: Callable[[str], object] | None = None
+        self._results: list[tuple[Any, ...]] = []  # for ``on_file``, if this is a branch
+        self._texts: list[str] = []  # that were not handed on yet
         self._found_told = self._found_bytes_told = 0  # by a branch
 
     def measure(self) -> None:
@@ -158,9 +161,11 @@ class Report(Progress, Spared):
         part._walks = 0
         if self.stats:
             part.measure()
-        if self.on_file or self.on_files:
-            part.on_files = list  # whatever: it keeps them
         part.is_branch = True
+        if self.on_file:
+            part.on_file = repr  # whatever: it keeps them
+        else:
+            part.describe = self.describe
         return part
 
     def take_changes(self) -> tuple[object, ...]:
@@ -172,13 +177,14 @@ class Report(Progress, Spared):
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
+            "".join(self._texts),
             self.stats.take() if self.stats else None,
         )
         self._found_told += self.found
         self._found_bytes_told += self.found_bytes
         for name in _COUNTS:
             setattr(self, name, 0)
-        self.failures, self.warnings, self._results = [], [], []
+        self.failures, self.warnings, self._results, self._texts = [], [], [], []
         self._arrived, self._doubtful = array("q"), array("q")
         return changes
 
@@ -193,7 +199,7 @@ class Report(Progress, Spared):
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""
-        counts, failures, warnings, arrived, doubtful, results, times = changes
+        counts, failures, warnings, arrived, doubtful, results, text, times = changes
         for name, more in zip(_COUNTS, counts, strict=True):
             setattr(self, name, getattr(self, name) + more)
         if self.stats:
@@ -201,34 +207,45 @@ class Report(Progress, Spared):
         self.failed -= len(failures)  # they are counted below
         self._arrived.frombytes(arrived)
         self._doubtful.frombytes(doubtful)
-        again = {name for _, name, _ in failures if name in self._failed_names}
-        told, self.on_file, self.on_files = (self.on_file, self.on_files), None, None
+        self._texts.append(text)
+        self._tell(results)
         for parts in failures:
             self.fail(FileError(*parts))
-        self.on_file, self.on_files = told
         for parts in warnings:
             self.refuse(FileError(*parts))
-        if self.on_files and not (again or self.on_file):
-            self._results += results
-            return
-        for parts in results:
-            if parts[0] not in again:
-                self._tell(*parts)
 
-    def _tell(self, *parts: Any) -> None:
-        if self.on_files:
-            self._results.append(parts)
-        if self.on_file:
-            self.on_file(FileResult(*parts))
+    def _tell(self, results: list[tuple[Any, ...]]) -> None:
+        if self.describe and results:
+            self._texts.append(self.describe(results))
+        if self.on_file and self.is_branch:
+            self._results += results
+        elif self.on_file:
+            for parts in results:
+                self.on_file(FileResult(*parts))
+
+    def _tell_of(self, names: list[str], entries: list[Entry], result: str) -> None:
+        self._tell(
+            [
+                (name, result, each.type, each.size, each.mtime, each.digest)
+                for name, each in zip(names, entries, strict=True)
+            ]
+        )
 
     def arrived(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
         """Count a file that is there, perhaps *as_name*; *entry* is what was sent as *name*."""
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
-        if self.on_file or self.on_files:
-            digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
-            self._tell(as_name or name, result, entry.type, entry.size, entry.mtime, digest)
+        if self.on_file or self.describe:
+            self._tell_of([as_name or name], [entry], result)
+
+    def stored(self, names: list[str], entries: list[Entry]) -> None:
+        """Count files that are there under the names by which they were sent."""
+        self.files += len(entries)
+        self.bytes += sum([entry.size for entry in entries])
+        self._arrived.extend(map(hash, names))
+        if self.on_file or self.describe:
+            self._tell_of(names, entries, "stored")
 
     def doubt(self, names: list[str]) -> None:
         """Note files that were sent, and may have arrived though nobody said so."""
@@ -250,9 +267,8 @@ class Report(Progress, Spared):
                 return
         self.skipped += 1
         self.skipped_bytes += entry.size
-        if self.on_file or self.on_files:
-            digest = entry.extra if entry.type == FILE else ""  # a link's is where it leads
-            self._tell(as_name or name, result, entry.type, entry.size, entry.mtime, digest)
+        if self.on_file or self.describe:
+            self._tell_of([as_name or name], [entry], result)
 
     def fail(self, error: FileError, size: int = 0) -> None:
         """Count a failure; the same name fails only once, whoever finds out first.
@@ -269,8 +285,10 @@ class Report(Progress, Spared):
         if len(self.failures) < FAILURES_KEPT:
             self.failures.append(error)
             self._failed_names.add(error.name)
-        if self.on_file or self.on_files:
-            self._tell(error.name, "failed", "", 0, 0, "", error.code, error.text)
+            if self.is_branch:  # another may have failed with it: that is known where they meet
+                return
+        if self.on_file or self.describe:
+            self._tell([(error.name, "failed", "", 0, 0, "", error.code, error.text)])
 
     def refuse(self, error: FileError) -> None:
         """Count what is not sent: a failure, or something that is passed over."""
@@ -288,15 +306,15 @@ class Report(Progress, Spared):
 
     def progress(self) -> None:
         """Tell whoever wants to know that something has moved."""
-        if self._results and not self.is_branch:
+        if self._texts and not self.is_branch:
             self.hand_on()
         super().progress()
 
     def hand_on(self) -> None:
-        """Tell of the files that are settled, to whoever wants to know of many at once."""
-        if self.on_files and self._results:
-            self.on_files(self._results)
-        self._results = []  # only now: after an interrupt rather twice than never
+        """Tell of the files that are settled, to whoever wants a text."""
+        if self.on_text and (text := "".join(self._texts)):
+            self.on_text(text)
+        self._texts = []  # only now: after an interrupt rather twice than never
 
     def finish(self) -> None:
         """Note that the command is over."""

@@ -36,7 +36,7 @@ from test_cli_process import (
 from test_cli_trust import connect_string, unreached
 from test_readme import README, blocks, rows, section
 
-from filexfer import Report
+from filexfer import Options, Report
 from filexfer.cli import COMMANDS, json_form
 from filexfer.entry import Entry
 from filexfer.progress import (
@@ -245,19 +245,28 @@ def test_progress(service: Service) -> None:
     assert found[-1]["bytes"] == found[-1]["moved"] >= done[-1]
 
 
-def test_many_at_once(served: Served, tmp_path: Path) -> None:
-    """``Report.on_files`` tells of the same files as ``on_file``, with several connections too."""
+def test_a_text_about_many(served: Served, tmp_path: Path) -> None:
+    """``Report.describe`` hears of the same files as ``on_file``, with several connections too."""
     for number in range(30):
         folder = tmp_path / "tree" / str(number % 3)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / str(number)).write_text(str(number))
-    one: list[tuple[Any, ...]] = []
-    many: list[tuple[Any, ...]] = []
-    report = Report(on_file=lambda file: one.append((file.name, file.result, file.digest)))
-    report.on_files = many.extend
-    served.client().put([tmp_path / "tree", tmp_path / "missing"], report=report)
-    assert len(many) == 31
-    assert [(parts[0], parts[1], parts[5]) for parts in many] == one
+    one: list[str] = []
+    for hears_of_each in (True, False):
+        many: list[str] = []
+        report = Report()
+        report.describe = lambda files: "".join(
+            f"{file[0]}|{file[1]}|{file[5]}\n" for file in files
+        )
+        report.on_text = many.append
+        if hears_of_each:
+            report.on_file = lambda file: one.append(f"{file.name}|{file.result}|{file.digest}")
+        options = Options(jobs=3)
+        sources = [tmp_path / "tree", tmp_path / "missing"]
+        served.client().put(sources, str(hears_of_each), options, report=report)
+        told = [line.split("/", 1)[1] for line in "".join(many).splitlines() if "/" in line]
+        assert len(told) == 31
+        assert sorted(told) == sorted(line.split("/", 1)[1] for line in one)
 
 
 # The end
@@ -551,7 +560,7 @@ def test_any_text(text: str, data: bytes) -> None:
 def test_any_time(mtime: int, digest: str) -> None:
     """The quick way of writing a file and the other one write the same."""
     quick, slow = (
-        one_object(json_form.file_lines([(name, "stored", "file", 5, mtime, digest)])[0].rstrip())
+        one_object(json_form.file_lines([(name, "stored", "file", 5, mtime, digest)]).rstrip())
         for name in ("a", "ä")
     )
     assert quick | {"name": ""} == slow | {"name": ""}

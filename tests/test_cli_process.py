@@ -272,7 +272,7 @@ def test_help(command: str) -> None:
     assert examples.startswith("examples:\n")
     assert f"  filexfer {command}" in examples
     assert rest or command == "remotes"
-    assert fx("help", command).stdout == result.stdout
+    assert fx(command, "-h").stdout == result.stdout
 
 
 def test_help_of_all() -> None:

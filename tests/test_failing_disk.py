@@ -42,8 +42,9 @@ class Exchange:
         self.publisher = Publisher(self.staging, self._settle, lambda: None)
         self.settled: dict[str, str] = {}
 
-    def _settle(self, item: Item, result: Result) -> None:
-        self.settled[item.entry.name] = result.error.code if result.error else result.choice
+    def _settle(self, settled: list[tuple[Item, Result]]) -> None:
+        for item, result in settled:
+            self.settled[item.entry.name] = result.error.code if result.error else result.choice
 
     def add(self, name: str, data: bytes = b"data") -> None:
         entry = entry_of_file(name, len(data), 1_700_000_000_000_000_000, 0o644)

@@ -146,7 +146,7 @@ def files_in(folder: Path) -> list[str]:
 def test_if_a_file_exists() -> None:
     """The table names the options of the help, all of them and no others."""
     named = {option for row in rows(section("If a file exists")) for option in row[:1]}
-    in_help = fx("put", "--help").stdout.partition("if a file exists")[2].partition("\n\n")[0]
+    in_help = fx("help", "put").stdout.partition("if a file exists")[2].partition("\n\n")[0]
     assert named - {"(none)"} == {
         f"`{each}`" for each in re.findall(r"^  (--\S+)", in_help, re.MULTILINE)
     }
@@ -175,7 +175,7 @@ def test_choosing_files(work: Path) -> None:
     assert "photos/1.jpg" in files_in(work / "in")
     assert "photos/gone.jpg" not in files_in(work / "in")
     assert "project/build/out" in files_in(work / "in")
-    in_help = fx("put", "--help").stdout
+    in_help = fx("help", "put").stdout
     group = in_help.partition("what:")[2].partition("if a file exists")[0]
     for option in re.findall(r"^  .*?(--\S+)", group, re.MULTILINE):
         assert f"`{option}" in text or option == "--null"
@@ -330,9 +330,9 @@ def test_dependencies() -> None:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help(command: str) -> None:
-    """The help of every command stands there word for word."""
+    """The whole help of every command stands there word for word."""
     (text,) = blocks(section(f"filexfer {command}".rstrip()), "text")
-    printed = fx(*command.split(), "--help").stdout
+    printed = fx("help", *command.split()).stdout
     if sys.version_info >= (3, 13):  # lays out the same words in another way
         text, printed = (" ".join(each.split()) for each in (text, printed))
         text = text.replace("-j N, --jobs N", "-j, --jobs N")

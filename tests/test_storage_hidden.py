@@ -34,8 +34,8 @@ class Exchange:
         self.settled: dict[str, Result] = {}
         self.publisher = Publisher(self.staging, self._settle, lambda: None)
 
-    def _settle(self, item: Item, result: Result) -> None:
-        self.settled[item.entry.name] = result
+    def _settle(self, settled: list[tuple[Item, Result]]) -> None:
+        self.settled.update((item.entry.name, result) for item, result in settled)
 
     def folder(self, name: str) -> None:
         item = self.staging.make_folder(Entry(name, FOLDER, 0, 1_000_000_000, 0o750))

@@ -92,9 +92,10 @@ class Group:
         self._steps = steps
         self._number = 0
 
-    def _settle(self, item: Item, result: Result) -> None:
-        self.settled[item.entry.name] = result
-        self._steps.append(f"settle {item.entry.name}")
+    def _settle(self, settled: list[tuple[Item, Result]]) -> None:
+        for item, result in settled:
+            self.settled[item.entry.name] = result
+            self._steps.append(f"settle {item.entry.name}")
 
     def _tick(self) -> None:
         self.ticks += 1

@@ -156,8 +156,8 @@ def test_what_was_streamed_can_be_settled(pipe: Pipe) -> None:
     """It is there already, and there is nothing to flush, remove or hold."""
     settled: list[tuple[str, Choice]] = []
 
-    def settle(item: Item, result: Result) -> None:
-        settled.append((item.entry.name, result.choice))
+    def settle(items: list[tuple[Item, Result]]) -> None:
+        settled.extend((item.entry.name, result.choice) for item, result in items)
 
     target = StreamTarget(pipe[1], "name")
     publisher = Publisher(target, settle, lambda: None)

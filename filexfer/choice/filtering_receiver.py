@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from filexfer.choice.judges import Judges
     from filexfer.wire import ranged
+    from filexfer.wire.header import SmallFile
     from filexfer.wire.protocol import File, Folder, Link, Unsent
 
 
@@ -85,6 +86,10 @@ class FilteringReceiver(Receiver):
         super().finish_folders(
             message for message in messages if self._staging.find(self._place(message.name))
         )
+
+    def _take_small(self, header: SmallFile, data: memoryview) -> None:
+        self._admit(header[0])
+        super()._take_small(header, data)
 
     def _take_file(self, message: File) -> None:
         self._admit(message.name)

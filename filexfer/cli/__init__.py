@@ -1,8 +1,9 @@
 """The command line: finds the command, and turns failures into a message and an exit code.
 
 Everything it does goes through the public names of the library. Each command is a module with
-``configure(parser)`` and ``run(arguments)``, perhaps also ``configure_seldom(parser)`` for what a
-command line without any option can do without; only the one that is called is loaded, because
+``configure(parser)`` and ``run(arguments)``, and with texts for the help: ``EPILOG``, perhaps also
+``FURTHER``, which the short one leaves out; perhaps also ``configure_seldom(parser)`` for what a
+command line without any option can do without. Only the one that is called is loaded, because
 loading takes most of the time of a short command.
 
 argparse, not click: importing click takes 28 ms, three times as long as starting Python; argparse
@@ -140,7 +141,8 @@ def parser_of(name: str, words: Sequence[str] | None = None) -> Parser:
     from filexfer.cli.parsing import MESSAGES, Parser, group  # noqa: PLC0415 - loads argparse
 
     command = _command(name)
-    parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG)
+    further = getattr(command, "FURTHER", "")
+    parser = Parser(name, f"{COMMANDS[name].capitalize()}.", command.EPILOG, further)
     command.configure(parser)
     if words is not None and not _has_options(words):
         return parser
@@ -149,7 +151,7 @@ def parser_of(name: str, words: Sequence[str] | None = None) -> Parser:
     group(parser, MESSAGES).add_argument(
         "--json",
         action="store_true",
-        help="write what happens as JSON objects, one a line, to standard output",
+        help="report in JSON, an object a line, on standard output",
     )
     return parser
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import sys
 
 from filexfer import LocalError, UsageError
-from filexfer.cli.parsing import CHOICE, group
+from filexfer.cli.parsing import CHOICE, Further, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import Namespace
     from typing import Any
 
     from filexfer import Filter, Mirror
+    from filexfer.cli.parsing import Parser
 
-MORE = """
-
+FURTHER = """\
 Patterns are those of git's ignore files, relative to {0}: '*.o' is anywhere, '/build' right in it,
 'tmp/' a folder. Of the rules, in the order given, the last one that matches a name decides; what
 none matches goes with its folder. With --include alone, all else is left out. What any option
@@ -27,9 +27,9 @@ leaves out is left out: a folder is not entered then, and what it is at the targ
 """
 
 
-def add(parser: ArgumentParser, source: str) -> None:
+def add(parser: Parser, source: str) -> None:
     """Add the options; *source* is what the help calls it."""
-    parser.epilog = f"{parser.epilog}".rstrip() + MORE.format(source)
+    parser.further = FURTHER.format(source)
     add = group(parser, CHOICE).add_argument
     rules: dict[str, Any] = {"dest": "rules", "metavar": "PATTERN", "action": "append"}
     add("--exclude", **rules, type=_exclude, help="leave out what matches")
@@ -40,40 +40,57 @@ def add(parser: ArgumentParser, source: str) -> None:
         metavar="FILE",
         action="extend",
         type=_lines,
-        help="rules, one a line; a ! before one includes",
+        help=Further("rules, one a line; a ! before one includes"),
     )
     add(
         "--ignore-files",
         metavar="NAME",
         action="append",
-        help="heed the rules in files of this name, such as .gitignore, each for its folder",
+        help=Further(
+            "heed the rules in files of this name, such as .gitignore, each for its folder"
+        ),
     )
-    add("--min-size", type=_size, metavar="SIZE", help="no smaller files: 500K, 20MB, 2G")
-    add("--max-size", type=_size, metavar="SIZE", help="no larger files")
+    add("--min-size", type=_size, metavar="SIZE", help=Further("no smaller files: 500K, 20MB, 2G"))
+    add("--max-size", type=_size, metavar="SIZE", help=Further("no larger files"))
     add(
         "--newer-than",
         type=_moment,
         metavar="TIME",
-        help="no older files: 2026-01-31, 2026-01-31T12:00, or an age: 90m, 12h, 2d, 8w",
+        help=Further("no older files: 2026-01-31, 2026-01-31T12:00, or an age: 90m, 12h, 2d, 8w"),
     )
     add(
         "--files-from",
         metavar="FILE",
-        help="only the names in FILE (-: standard input), one a line, relative to the one "
-        + source,
+        help=Further(
+            f"only the names in FILE (-: standard input), one a line, relative to the one {source}"
+        ),
     )
-    add("-0", "--null", action="store_true", help="with --files-from: NUL ends a name, not a line")
+    add(
+        "-0",
+        "--null",
+        action="store_true",
+        help=Further("with --files-from: NUL ends a name, not a line"),
+    )
+    _add_mirroring(parser, source)
+
+
+def _add_mirroring(parser: Parser, source: str) -> None:
     add = group(parser, "what else is at the target").add_argument
     add(
         "--delete",
         action="store_true",
-        help="when all is well, remove what " + source + ", a folder, has not",
+        help=f"remove what the folder {source} lacks, when all is well",
     )
-    add("--max-delete", type=int, metavar="N", help="remove nothing if it would be more than N")
+    add(
+        "--max-delete",
+        type=int,
+        metavar="N",
+        help=Further("remove nothing if it would be more than N"),
+    )
     add(
         "--allow-empty-source",
         action="store_true",
-        help="with --delete: also if nothing is there at all",
+        help=Further("with --delete: also if nothing is there at all"),
     )
 
 

@@ -15,7 +15,7 @@ SHELLS = {"bash": shells.bash, "zsh": shells.zsh, "fish": shells.fish}
 
 EPILOG = """\
 examples:
-  source <(filexfer completion bash)         for this shell alone; zsh takes the same with 'zsh'
+  source <(filexfer completion bash)         for this shell alone (or: zsh)
   filexfer completion bash > ~/.local/share/bash-completion/completions/filexfer
   filexfer completion zsh > ~/.zfunc/_filexfer
   filexfer completion fish > ~/.config/fish/completions/filexfer.fish

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   filexfer diff photos nas:photos        what is not the same, by size and time
-  filexfer diff -c photos nas:photos     by contents: both sides are hashed, nothing is moved
+  filexfer diff -c photos nas:photos     by contents: each side hashes its own
   filexfer diff -q photos nas:photos && echo the same
 
 The two are compared as they are, a folder with a folder: no name is added, as 'put' does. Either

@@ -32,7 +32,7 @@ examples:
   filexfer doctor                            can filexfer work here?
   filexfer doctor fx://127.0.0.1/            and with this server?
   filexfer doctor --speed                    how fast is this machine by itself?
-  filexfer doctor --speed fx://127.0.0.1/    where does the time of a transfer go?
+  filexfer doctor --speed fx://127.0.0.1/    where does a transfer's time go?
 
 --speed measures the network from memory to memory, the round trip, the local disk (by files in
 DIR that have no name) and the hashes, then names what is slowest. A figure of the network moves

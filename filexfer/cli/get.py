@@ -9,12 +9,14 @@ import sys
 
 from filexfer import LocalError, UsageError, address
 from filexfer.cli import options, transferring, watch
-from filexfer.cli.parsing import SAFETY, group
+from filexfer.cli.parsing import SAFETY, Further, group
 from filexfer.names import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from filexfer.cli.parsing import Parser
 
 EPILOG = """\
 examples:
@@ -23,7 +25,8 @@ examples:
   filexfer get fx://127.0.0.1/photos/ backup        what is in it, into 'backup'
   filexfer get fx://127.0.0.1/x.tar - | tar x       to standard output
 
-A second run fetches only what is missing or has changed.
+A second run fetches only what is missing or has changed. NAME is that of a server that
+'filexfer login NAME' has stored.
 """
 
 
@@ -37,11 +40,11 @@ def configure(parser: ArgumentParser) -> None:
         "--expect",
         default="",
         metavar="DIGEST",
-        help="take one file, only if it has this digest: sha256:HEX, or of another hash",
+        help=Further("take one file, only if it has this digest: sha256:HEX, or of another hash"),
     )
 
 
-def configure_seldom(parser: ArgumentParser) -> None:
+def configure_seldom(parser: Parser) -> None:
     """Add the arguments that a command without options does without."""
     from filexfer.cli import choosing  # noqa: PLC0415 - see above
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   filexfer help          the commands
-  filexfer help put      one of them: the same as 'filexfer put --help'
+  filexfer help put      all about one of them; 'filexfer put --help' is shorter
 """
 
 
@@ -31,7 +31,7 @@ def run(arguments: Namespace) -> int:
     if name is None:
         output.print_data([overview.text(COMMANDS).rstrip("\n")])
     elif name in COMMANDS:
-        output.print_data([parser_of(name).format_help().rstrip("\n")])
+        output.print_data([parser_of(name).format_whole_help().rstrip("\n")])
     else:
         raise overview.no_command(name, COMMANDS)
     return 0

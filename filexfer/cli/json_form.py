@@ -75,7 +75,7 @@ def _clean(value: Value) -> Value:
     return value
 
 
-def file_lines(results: list[tuple[Any, ...]]) -> list[str]:
+def file_lines(results: list[tuple[Any, ...]]) -> str:
     """Return a ``file`` for each; *results* have what a ``FileResult`` takes."""
     made: list[str] = []
     add = made.append
@@ -95,7 +95,7 @@ def file_lines(results: list[tuple[Any, ...]]) -> list[str]:
             f'{_FILE}{quoted(name)},"result":"{what}","file_type":"{kind}","size":{size},'
             f'"mtime":"{stamp}{time[-9:]}Z","digest":"{digest}","error_kind":null,"error":null}}\n'
         )
-    return made
+    return "".join(made)
 
 
 def _unusual_file(result: tuple[Any, ...]) -> str:

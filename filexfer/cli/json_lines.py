@@ -55,7 +55,7 @@ class Lines(Gathered):
         Call it when the report has its other watchers; they go on being told.
         """
         self._report = report
-        report.on_files = self._files
+        report.describe, report.on_text = file_lines, self._lines_of_files
         report.on_progress = _both(self._progress, report.on_progress)
 
     def plan(
@@ -226,8 +226,8 @@ class Lines(Gathered):
         }
         return line("result", fields | totals(report) if report else fields)
 
-    def _files(self, results: list[tuple[object, ...]]) -> None:
-        self._lines.append("".join(file_lines(results)))  # many small texts cost time
+    def _lines_of_files(self, text: str) -> None:
+        self._lines.append(text)
 
     def _progress(self, report: Report) -> None:
         now = monotonic()

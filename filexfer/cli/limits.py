@@ -6,6 +6,7 @@ This module must not know how a limit is kept.
 from __future__ import annotations
 
 from filexfer import Limits, UsageError
+from filexfer.cli.parsing import Further
 from filexfer.rates import parse_size
 from filexfer.serving.limits import CHANGEABLE
 
@@ -30,7 +31,7 @@ def add(parser: ArgumentParser) -> None:
                 type=parse_size if "bytes" in limit.unit else _number(limit.unit),
                 default=limit.default,
                 metavar=_METAVARS[limit.unit],
-                help=_help(limit),
+                help=Further(_help(limit)),
             )
 
 

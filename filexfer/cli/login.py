@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  filexfer login nas                       asks for the connect string, and does not show it
+  filexfer login nas                       asks for the connect string, unseen
   filexfer login nas < nas.txt             from standard input
   filexfer login nas --file nas.txt        from a file
   filexfer put photos nas:                 what it is good for

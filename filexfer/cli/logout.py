@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  filexfer logout nas                  forget what 'filexfer login nas' has stored
-  filexfer logout 192.0.2.7:17177      forget the certificate of a server that was accepted
+  filexfer logout nas                  forget what login has stored as 'nas'
+  filexfer logout 192.0.2.7:17177      forget the certificate that was accepted
 
 The token stays good for whoever has it, until it is taken back at the server.
 """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  filexfer ls fx://127.0.0.1/              the names in the folder that is served
+  filexfer ls fx://127.0.0.1/              what is in the folder that is served
   filexfer ls -l fx://127.0.0.1/inbox      with permissions, size and time
   filexfer ls -l --sort size nas:photos    the largest first
   filexfer ls -R fx://127.0.0.1/inbox      with all that is below

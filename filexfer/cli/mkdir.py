@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  filexfer mkdir fx://127.0.0.1/inbox/2026   with its missing parents; fine if it is there
+  filexfer mkdir nas:inbox/2026      with missing parents; fine if it is there
 """
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   filexfer mv nas:draft.txt nas:letter.txt     another name
-  filexfer mv nas:letter.txt nas:2026/spring/  into a folder, which is made if it is missing
+  filexfer mv nas:letter.txt nas:2026/spring/  into a folder, also a new one
   filexfer mv nas:a.txt nas:photos nas:2026/   several, into a folder
 
 All places are on one server, and nothing is sent: it is one step there. DST is the new name, or, if

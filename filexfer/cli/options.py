@@ -4,7 +4,7 @@ Where a library that is missing is to be found out, this can be loaded without i
 is loaded when it is called.
 
 Each option goes into a group, ``group(parser, SPEED).add_argument(...)``; ``parsing`` lists them in
-the order of every help.
+the order of every help. Those that few users need have ``help=Further("...")``.
 
 This module must not know what the commands do.
 """
@@ -20,6 +20,7 @@ from filexfer.cli.parsing import (
     SAFETY,
     SPEED,
     TRUST,
+    Further,
     group,
 )
 from filexfer.errors import UsageError
@@ -44,7 +45,7 @@ def add_timeout(parser: ArgumentParser) -> _ArgumentGroup:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="for connecting and any wait for more (default: 60)",
+        help=Further("for connecting and any wait for more (default: 60)"),
     )
     return connection
 
@@ -54,8 +55,10 @@ def add_connection(parser: ArgumentParser) -> None:
     add_timeout(parser).add_argument(
         "--insecure",
         action="store_true",
-        help="talk to another machine without encryption: who is on the way can read and "
-        "change the files",
+        help=Further(
+            "talk to another machine without encryption: who is on the way can read and change "
+            "the files"
+        ),
     )
     add_trust(parser)
 
@@ -64,20 +67,22 @@ def add_trust(parser: ArgumentParser) -> None:
     """Add how a server is known, and the token that it is shown."""
     trust = group(parser, TRUST)
     trust.add_argument(
-        "--token-file", metavar="FILE", help="show the server the token in this file"
+        "--token-file", metavar="FILE", help=Further("show the server the token in this file")
     )
     trust.add_argument(
-        "--fingerprint", metavar="TEXT", help="talk only to the server whose certificate has this"
+        "--fingerprint",
+        metavar="TEXT",
+        help=Further("talk only to the server whose certificate has this"),
     )
     trust.add_argument(
         "--ca",
         metavar="FILE",
-        help="know the server by these authorities (PEM), or by this machine's: 'system'",
+        help=Further("know the server by these authorities (PEM), or by this machine's: 'system'"),
     )
     trust.add_argument(
         "--accept-new",
         action="store_true",
-        help="take the certificate of a new server without asking",
+        help=Further("take the certificate of a new server without asking"),
     )
 
 
@@ -99,10 +104,12 @@ def add_transfer(parser: ArgumentParser) -> None:
     receipt.add_argument(
         "--manifest",
         metavar="FILE",
-        help="write each file's digest, size, time and result; -: stdout",
+        help=Further("write each file's digest, size, time and result; -: stdout"),
     )
     receipt.add_argument(
-        "--failed", metavar="FILE", help="write the names of what failed, for --files-from"
+        "--failed",
+        metavar="FILE",
+        help=Further("write the names of what failed, for --files-from"),
     )
     _add_speed(group(parser, SPEED))
     group(parser, CONNECTION).add_argument(
@@ -110,12 +117,12 @@ def add_transfer(parser: ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="tries to go on after a lost connection (default: 3)",
+        help=Further("tries to go on after a lost connection (default: 3)"),
     )
     add_verbosity(parser).add_argument(
         "--stats",
         action="store_true",
-        help="tell at the end where the time went, also with --quiet",
+        help=Further("tell at the end where the time went, also with --quiet"),
     )
 
 
@@ -126,12 +133,12 @@ def add_planning(parser: ArgumentParser) -> None:
         "-n",
         "--dry-run",
         action="store_true",
-        help="only ask the other side, and list what would be done; nothing is written",
+        help="only list what would be done; nothing is written",
     )
     add(
         "--preflight",
         action="store_true",
-        help="find that out first, and transfer only if nothing would fail",
+        help=Further("find that out first, and transfer only if nothing would fail"),
     )
 
 
@@ -149,8 +156,10 @@ def _add_safety(safety: _ArgumentGroup) -> None:
         choices=ALGORITHMS,
         default=DEFAULT,
         metavar="NAME",
-        help=f"verify by {DEFAULT} (default; finds every damage), sha256 or blake2b (which also "
-        "resist somebody who forges files) or md5",
+        help=Further(
+            f"verify by {DEFAULT} (default; finds every damage), sha256 or blake2b (which also "
+            "resist somebody who forges files) or md5"
+        ),
     )
 
 
@@ -178,7 +187,7 @@ def add_shape(speed: _ArgumentGroup, among: str) -> None:
     speed.add_argument(
         "--congestion",
         metavar="NAME",
-        help="send by this TCP congestion control, on Linux",
+        help=Further("send by this TCP congestion control, on Linux"),
     )
 
 
@@ -191,8 +200,10 @@ def add_durability(parser: ArgumentParser) -> None:
         choices=DURABILITIES,
         default="batch",
         metavar="LEVEL",
-        help="what survives a power cut: batch (default): all files that are reported as done; "
-        "file: the same, flushed one by one; none: what the system has written",
+        help=Further(
+            "what survives a power cut: batch (default): all files that are reported as done; "
+            "file: the same, flushed one by one; none: what the system has written"
+        ),
     )
 
 

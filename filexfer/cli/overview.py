@@ -24,14 +24,13 @@ GROUPS = {
 _HEAD = """\
 usage: filexfer COMMAND [OPTIONS] ...
 
-Fast, verified file transfer: a server offers a folder, a client puts and gets
-files and trees.
+Fast, verified transfer of files and trees to and from a folder on a server.
 
 examples:
-  filexfer serve inbox                    offer the folder 'inbox' on this machine
+  filexfer serve inbox                    offer this machine's folder 'inbox'
   filexfer put photos fx://127.0.0.1/     upload the folder 'photos'
   filexfer get fx://127.0.0.1/photos .    download it again
-  filexfer help put                       how a command is used (or: put --help)
+  filexfer help put                       all about put (in short: put --help)
 """
 
 _TAIL = """
@@ -41,11 +40,11 @@ Options may also stand in the environment, as FILEXFER_PUT_JOBS=4, or in
 ~/.config/filexfer/config.toml, as jobs = 4 under [put].
 
 exit codes:
-  0 all well (skipped files included)   5 integrity: bytes or names are wrong
-  1 a fault in filexfer                 6 network or time-out
-  2 usage                               7 the server refused the whole command
-  3 one or more files failed or differ  8 the local disk
-  4 trust: encryption or rights         129 hung up, 130 interrupted, 143 terminated
+  0 all well (or files skipped)  5 integrity: bytes or names are wrong
+  1 a fault in filexfer          6 network or time-out
+  2 usage                        7 the server refused the whole command
+  3 some files failed or differ  8 the local disk
+  4 trust: encryption or rights  129 hung up, 130 interrupted, 143 terminated
 """
 
 

@@ -1,5 +1,8 @@
 """How the words of a command are read, and its help is laid out: examples first, options in groups.
 
+There are two helps: that of ``--help`` fits on a screen, and leaves out what is ``Further``; the
+whole one, of ``filexfer help COMMAND``, has everything.
+
 This module must not know any command.
 """
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 # The groups of options, in the order of every help; others follow. 'what' has the arguments too.
 WHAT = "what"
-CHOICE = "which files (patterns: see below)"
+CHOICE = "which files (patterns as in .gitignore)"
 EXISTS = "if a file exists (identical ones are always skipped)"
 PLAN = "before the first byte"
 SAFETY = "safety"
@@ -48,16 +51,26 @@ _LAST = (EXISTS, PLAN, SAFETY, RECEIPT, SPEED, CONNECTION, TRUST, MESSAGES)
 _MESSAGE_MAX = 1000  # characters about words that make no sense
 
 
+class Further(str):
+    """What an option does, ``help=Further("...")``, if only the whole help shall have the option.
+
+    It is for options that few users need; they are known everywhere else as all others are.
+    """
+
+    __slots__ = ()
+
+
 class Parser(argparse.ArgumentParser):
     """One whose help begins with the examples, and whose errors say what to do."""
 
-    def __init__(self, name: str, sentence: str, more: str = "") -> None:
+    def __init__(self, name: str, sentence: str, more: str = "", further: str = "") -> None:
         """Make one without arguments.
 
         Args:
             name: Of the command.
             sentence: What it does.
             more: The examples, and, behind an empty line, what else is to be said.
+            further: What only the whole help says.
 
         """
         super().__init__(
@@ -67,6 +80,8 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
+        self.further = further
+        self._whole = f"filexfer help {name}"  # which shows all
         self._positionals.title = WHAT
         self._noted: set[argparse.Action] | None = None  # options, while they are only looked for
         self.blame: Callable[[str], object] | None = None  # is called with the message of an error
@@ -78,20 +93,36 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def format_help(self) -> str:
+        """Return what most users need, the examples first, and where all the rest is."""
+        return self._help(is_whole=False)
+
+    def format_whole_help(self) -> str:
         """Return all that is to be known, the examples first."""
+        return self._help(is_whole=True)
+
+    def _help(self, *, is_whole: bool) -> str:
         formatter = self._get_formatter()
         self._add_usage(formatter)
         examples, _, rest = (self.epilog or "").partition("\n\n")
         formatter.add_text(self.description)
         formatter.add_text(examples)
+        left_out = [] if is_whole else self._further_options()
+        absent = []  # groups of which nothing is shown
         for group in sorted(self._action_groups, key=_place):
-            actions = [each for each in group._group_actions if each.dest != "help"]  # noqa: SLF001 - no public name has it
+            known = [each for each in group._group_actions if each.dest != "help"]  # noqa: SLF001 - no public name has it
+            actions = [each for each in known if each not in left_out]
             if actions:
                 formatter.start_section(group.title)
                 formatter.add_arguments(actions)
                 formatter.end_section()
-        for paragraph in rest.split("\n\n"):
-            formatter.add_text(_filled(paragraph, _terminal_width()))
+            elif known:
+                absent.append(f"{group.title}".partition(" (")[0])
+        for text in (rest, self.further) if is_whole else (rest,):
+            for paragraph in text.strip("\n").split("\n\n"):
+                formatter.add_text(_filled(paragraph, _terminal_width()))
+        if left_out or (self.further and not is_whole):
+            hint = f"All options{_also(absent)}: {self._whole}"
+            formatter.add_text(_filled(hint, _terminal_width()))
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
@@ -99,7 +130,8 @@ class Parser(argparse.ArgumentParser):
         from filexfer.names import shown  # noqa: PLC0415 - only then
 
         text = shown(without_secrets(message), _MESSAGE_MAX)
-        hint = f"see '{self.prog} --help'"
+        where = self._whole if self._is_on_further(text) else f"{self.prog} --help"
+        hint = f"see '{where}'"
         text += f" {hint}" if text.endswith("?") else f"; {hint}"
         if self.blame:
             self.blame(text)
@@ -130,7 +162,7 @@ class Parser(argparse.ArgumentParser):
         return names
 
     def is_shown(self, option: argparse.Action) -> bool:
-        """Tell whether the help has the option."""
+        """Tell whether the whole help has the option."""
         return option.help != argparse.SUPPRESS
 
     def choices(self) -> list[str]:
@@ -163,6 +195,16 @@ class Parser(argparse.ArgumentParser):
         for each in self._demands():
             if each is option or option in getattr(each, "_group_actions", ()):
                 each.required = False
+
+    def _is_on_further(self, text: str) -> bool:
+        """Tell whether the text names an option that only the whole help has."""
+        import re  # noqa: PLC0415 - only for what has gone wrong
+
+        named = set(re.findall(r"--[\w-]+", text))
+        return any(named & set(each.option_strings) for each in self._further_options())
+
+    def _further_options(self) -> list[argparse.Action]:
+        return [each for each in self.options() if isinstance(each.help, Further)]
 
     def _demands(self) -> list[argparse.Action | argparse._MutuallyExclusiveGroup]:
         return [*self.options(), *self._mutually_exclusive_groups]
@@ -264,6 +306,12 @@ def _place(group: argparse._ArgumentGroup) -> int:
     if group.title in _FIRST:
         return _FIRST.index(group.title)
     return len(_FIRST) + (1 + _LAST.index(group.title) if group.title in _LAST else 0)
+
+
+def _also(titles: list[str]) -> str:
+    """Return that the whole help has these groups too, in words that go on a sentence."""
+    *most, last = titles or [""]
+    return last and f", also on {', '.join(most)}{' and ' * bool(most)}{last}"
 
 
 def _filled(paragraph: str, width: int) -> str:

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from filexfer.cli.parsing import Parser
+
 EPILOG = """\
 examples:
   filexfer put report.pdf fx://127.0.0.1/inbox/    a file into a folder
@@ -22,7 +24,8 @@ examples:
   filexfer put photos/ fx://127.0.0.1/album        what is in it, into 'album'
   tar c . | filexfer put - fx://127.0.0.1/x.tar    standard input
 
-A second run sends only what is missing or has changed.
+A second run sends only what is missing or has changed. NAME is that of a server that
+'filexfer login NAME' has stored.
 """
 
 
@@ -33,7 +36,7 @@ def configure(parser: ArgumentParser) -> None:
     options.add_transfer(parser)
 
 
-def configure_seldom(parser: ArgumentParser) -> None:
+def configure_seldom(parser: Parser) -> None:
     """Add the arguments that a command without options does without."""
     from filexfer.cli import choosing  # noqa: PLC0415 - see above
 

@@ -12,7 +12,7 @@ import sys
 from filexfer import Server, UsageError, workers
 from filexfer.address import DEFAULT_PORT
 from filexfer.cli import announce, connect, limits, options
-from filexfer.cli.parsing import SPEED, group
+from filexfer.cli.parsing import SPEED, Further, group
 from filexfer.names import shown
 from filexfer.security.connect_string import format_connect_string
 from filexfer.serving import logs
@@ -43,9 +43,10 @@ Every user of this machine has the rights that are printed at the start. Ctrl-C 
 it after the transfers under way (at most 30 s); a second one at once.
 
 Other machines need a token. If there is none, one with the rights given here is made, and its
-connect string is shown once: on a terminal, else in a file that is named. 'filexfer token' makes
-more. --read-only holds for every token.
-
+connect string, which 'filexfer login' takes there, is shown once: on a terminal, else in a file
+that is named. 'filexfer token' makes more. --read-only holds for every token.
+"""
+FURTHER = """\
 For other machines it talks TLS, with a certificate of its own that it makes at first use, and
 that clients know by its fingerprint. The key is in $XDG_STATE_HOME/filexfer/server.pem (without
 that variable, in ~/.local/state/filexfer), for its owner alone.
@@ -78,8 +79,10 @@ def configure(parser: ArgumentParser) -> None:
     rights.add_argument(
         "--tokens",
         metavar="FILE",
-        help="let in who has a token of this file, on this machine too (default: elsewhere, of "
-        "the file that 'filexfer token' uses)",
+        help=Further(
+            "let in who has a token of this file, on this machine too (default: elsewhere, of the "
+            "file that 'filexfer token' uses)"
+        ),
     )
     rights.add_argument("--read-only", action="store_true", help="do not let clients create")
     rights.add_argument(
@@ -94,7 +97,7 @@ def configure(parser: ArgumentParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes (default: one per core)",
+        help=Further("processes (default: one per core)"),
     )
     options.add_shape(speed, "all clients")
     limits.add(parser)
@@ -104,16 +107,22 @@ def configure(parser: ArgumentParser) -> None:
 
 def _add_identity(where: _ArgumentGroup) -> None:
     where.add_argument(
-        "--secure", action="store_true", help="talk TLS on this machine too (default: elsewhere)"
+        "--secure",
+        action="store_true",
+        help=Further("talk TLS on this machine too (default: elsewhere)"),
     )
     where.add_argument(
         "--cert",
         metavar="FILE",
-        help="show this certificate, PEM, with those of the authorities above it (default: one "
-        "of its own)",
+        help=Further(
+            "show this certificate, PEM, with those of the authorities above it (default: one of "
+            "its own)"
+        ),
     )
     where.add_argument(
-        "--key", metavar="FILE", help="the certificate's key, PEM (default: in the same file)"
+        "--key",
+        metavar="FILE",
+        help=Further("the certificate's key, PEM (default: in the same file)"),
     )
 
 
@@ -123,13 +132,15 @@ def _add_messages(parser: ArgumentParser) -> None:
         "--log-format",
         choices=logs.FORMATS,
         default="text",
-        help="write messages as lines of text (default) or as a JSON object a line",
+        help=Further("write messages as lines of text (default) or as a JSON object a line"),
     )
     messages.add_argument(
         "--access-log",
         metavar="FILE",
-        help="add a line to FILE for each file that is put or got (with -v alone: among the "
-        "messages); SIGHUP opens it anew, after it was renamed",
+        help=Further(
+            "add a line to FILE for each file that is put or got (with -v alone: among the "
+            "messages); SIGHUP opens it anew, after it was renamed"
+        ),
     )
 
 

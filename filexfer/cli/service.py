@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   filexfer service                                       look at the units
-  filexfer service --output /etc/systemd/system          write them where systemd looks for them
+  filexfer service --output /etc/systemd/system          write them for systemd
   filexfer service /srv/inbox --user you --output /etc/systemd/system
   filexfer service /srv/pub --serve='--read-only -v' --unit
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  filexfer stat nas:photos           a folder, with the number of files below it
-  filexfer stat -c nas:photos/1.jpg  a file, with the digest that the server makes of it now
+  filexfer stat nas:photos           a folder, and how many files are below it
+  filexfer stat -c nas:photos/1.jpg  a file, with its digest, made by the server
 
 A link is told as what it is, and not followed. Files are counted up to 1,000.
 """

@@ -13,6 +13,7 @@ import time
 from filexfer import UsageError, rates
 from filexfer.address import DEFAULT_PORT, is_loopback
 from filexfer.cli import connect, output
+from filexfer.cli.parsing import Further
 from filexfer.names import shown
 from filexfer.security.access import CREATE, LIST, READ, RIGHTS
 from filexfer.security.connect_string import format_connect_string
@@ -28,16 +29,19 @@ EPILOG = """\
 examples:
   filexfer token add ann                              may read, list and create
   filexfer token add guest --rights read,list --root photos --expires 30d
-  filexfer token add box --rights create --root box --max-file-size 2G --quota 100G
+  filexfer token add box --rights create --root box --quota 100G
   filexfer token list
   filexfer token revoke guest
 
 The rights are read, list, create, overwrite and delete. With create alone it is a drop box: its
 bearer can put files, and learns nothing of what is there; a name that is taken gets a suffix.
 'add' shows a connect string, which 'filexfer login' takes, once: on a terminal, or with
-'--output -'; else it is put into a file that only you can read. Running servers know a token as
-soon as it is added, and refuse it from its next request on when it is revoked or has expired;
-what is under way then is finished. The quota is of all files below DIR, whoever put them there.
+'--output -'; else it is put into a file that only you can read.
+"""
+FURTHER = """\
+Running servers know a token as soon as it is added, and refuse it from its next request on when
+it is revoked or has expired; what is under way then is finished. The quota is of all files below
+DIR, whoever put them there.
 """
 _SPAN = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -81,10 +85,12 @@ def configure(parser: ArgumentParser) -> None:
     )
     shows.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"(default: {DEFAULT_PORT})")
     shows.add_argument(
-        "--secure", action="store_true", help="the server talks TLS on this machine too"
+        "--secure", action="store_true", help=Further("the server talks TLS on this machine too")
     )
-    shows.add_argument("--cert", metavar="FILE", help="as of 'filexfer serve', if it is given one")
-    shows.add_argument("--key", metavar="FILE", help="the same")
+    shows.add_argument(
+        "--cert", metavar="FILE", help=Further("as of 'filexfer serve', if it is given one")
+    )
+    shows.add_argument("--key", metavar="FILE", help=Further("the same"))
     shows.add_argument(
         "--output", metavar="FILE", help="put it into this new file; - is standard output"
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   filexfer put photos nas: --manifest photos.manifest     keep a receipt
-  filexfer verify photos.manifest nas:                    is all of it still there, unchanged?
+  filexfer verify photos.manifest nas:                    there and unchanged?
   filexfer get nas:photos backup/ --manifest got.manifest
   filexfer verify got.manifest backup                     and is the copy?
   filexfer verify SHA256SUMS downloads                    what sha256sum made

@@ -88,7 +88,7 @@ class Tools:
     def publisher(
         self,
         staging: Target,
-        settle: Callable[[Item, Result], object],
+        settle: Callable[[list[tuple[Item, Result]]], object],
         tick: Callable[[], object],
     ) -> TimedPublisher:
         """Return what makes the files appear."""
@@ -281,7 +281,7 @@ class TimedPublisher(Publisher):
         self,
         stats: Stats,
         staging: Target,
-        settle: Callable[[Item, Result], object],
+        settle: Callable[[list[tuple[Item, Result]]], object],
         tick: Callable[[], object],
     ) -> None:
         super().__init__(staging, _timed(stats, REST, settle), tick)

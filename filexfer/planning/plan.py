@@ -50,12 +50,12 @@ class Plan(Report):
             self.to_send_bytes += entry.size
         if text and len(self.remarks) < FAILURES_KEPT:
             self.remarks.append(FileError(code, name, text))
-        self._tell(PlanEntry(name, SEND, entry.type, entry.size, code, text))
+        self._tell_plan(PlanEntry(name, SEND, entry.type, entry.size, code, text))
 
     def skip(self, name: str, entry: Entry, result: str, as_name: str = "") -> None:
         """Count what needs no sending."""
         super().skip(name, entry, result, as_name)
-        self._tell(PlanEntry(name, result, entry.type, entry.size))
+        self._tell_plan(PlanEntry(name, result, entry.type, entry.size))
 
     def fail(self, error: FileError, size: int = 0) -> None:
         """Count what would fail; *size* in bytes, where that is known."""
@@ -69,23 +69,23 @@ class Plan(Report):
         before = self.failed
         super().fail(error, size)
         if self.failed > before:
-            self._tell(PlanEntry(error.name, REFUSED, kind, size, error.code, error.text))
+            self._tell_plan(PlanEntry(error.name, REFUSED, kind, size, error.code, error.text))
 
     def warn(self, error: FileError) -> None:
         """Count what is passed over."""
         super().warn(error)
         self.left_out += 1
-        self._tell(PlanEntry(error.name, LEFT_OUT, code=error.code, text=error.text))
+        self._tell_plan(PlanEntry(error.name, LEFT_OUT, code=error.code, text=error.text))
 
     def leave_out(self, name: str, reason: str) -> None:
         """Count what is left out."""
         super().leave_out(name, reason)
-        self._tell(PlanEntry(name, LEFT_OUT, text=reason))
+        self._tell_plan(PlanEntry(name, LEFT_OUT, text=reason))
 
     def doom(self, name: str) -> None:
         """Count what would be removed at the target."""
         self.to_delete += 1
-        self._tell(PlanEntry(name, DELETE))
+        self._tell_plan(PlanEntry(name, DELETE))
 
     def settle(self, told: Report) -> None:
         """Bring the report of the command up to date with what was found out."""
@@ -99,7 +99,7 @@ class Plan(Report):
             setattr(told, name, getattr(self, name))
         told.is_plan = True
 
-    def _tell(self, entry: PlanEntry) -> None:
+    def _tell_plan(self, entry: PlanEntry) -> None:
         if self.on_plan is None:
             return
         key = hash((entry.name, entry.verdict))

@@ -7,11 +7,11 @@ This module must not know where the log goes.
 
 from __future__ import annotations
 
-from filexfer.entry import FILE, FOLDER
+from filexfer.entry import FOLDER
 from filexfer.errors import Code
 from filexfer.serving.transfers import CUT, FAILED, Record, is_wanted
-from filexfer.storage.policy import Choice
 from filexfer.transfer.receiver import Receiver
+from filexfer.transfer.replies import RESULTS
 from filexfer.transfer.sender import Sender
 from filexfer.wire import protocol
 
@@ -26,13 +26,8 @@ if TYPE_CHECKING:
     from filexfer.storage.staged import Result
     from filexfer.transfer.sources import Offer
     from filexfer.wire.connection import Connection
+    from filexfer.wire.header import SmallFile
     from filexfer.wire.protocol import File
-
-_RESULTS = {
-    Choice.IDENTICAL: protocol.IDENTICAL,
-    Choice.SKIP: protocol.SKIPPED,
-    Choice.KEEP_BOTH: protocol.KEPT,
-}
 
 
 def receiver(connection: Connection, staging: Target, report: Report, who: str) -> Receiver:
@@ -69,23 +64,28 @@ class _LoggedReceiver(Receiver):
             self._record.end(CUT)
         return result, error
 
+    def _take_small(self, header: SmallFile, data: memoryview) -> None:
+        self._record.begin(header[0])
+        super()._take_small(header, data)
+
     def _receive(self, message: File, name: str) -> Item:
         self._record.begin(name)
         return super()._receive(message, name)
 
-    def _settle(self, item: Item, result: Result) -> None:
-        super()._settle(item, result)
-        entry = item.entry
-        if result.error:
-            self._record.add(entry.name, 0, "", FAILED, result.error.text)
-        elif entry.type != FOLDER:
-            self._record.add(
-                entry.name,
-                entry.size,
-                entry.extra if entry.type == FILE else "",
-                _RESULTS.get(result.choice, protocol.STORED),
-                as_name=result.name,
-            )
+    def _settle(self, settled: list[tuple[Item, Result]]) -> None:
+        super()._settle(settled)
+        for item, result in settled:
+            entry = item.entry
+            if result.error:
+                self._record.add(entry.name, 0, "", FAILED, result.error.text)
+            elif entry.type != FOLDER:
+                self._record.add(
+                    entry.name,
+                    entry.size,
+                    entry.digest,
+                    RESULTS[result.choice],
+                    as_name=result.name,
+                )
 
     def _fail(self, error: FileError) -> None:
         super()._fail(error)

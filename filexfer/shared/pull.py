@@ -281,8 +281,12 @@ class _Leader:
             report.confirm(entry)
             self._publisher.add(item)
 
-    def _settle(self, item: Item, result: Result) -> None:
-        entry, report = item.entry, self._report
+    def _settle(self, settled: list[tuple[Item, Result]]) -> None:
+        for item, result in settled:
+            self._count(item.entry, result)
+
+    def _count(self, entry: Entry, result: Result) -> None:
+        report = self._report
         if result.error or result.choice in (Choice.IDENTICAL, Choice.SKIP):
             report.retract(entry)
         if result.error:

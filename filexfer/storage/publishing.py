@@ -49,7 +49,7 @@ class Publisher:
 
     Args:
         staging: Where the items come from; says the durability.
-        settle: Is called with each item and what became of it.
+        settle: Is called with items and what became of each.
         tick: Is called about once a second while a flush is waited for.
 
     """
@@ -57,7 +57,7 @@ class Publisher:
     def __init__(
         self,
         staging: Target,
-        settle: Callable[[Item, Result], object],
+        settle: Callable[[list[tuple[Item, Result]]], object],
         tick: Callable[[], object],
     ) -> None:
         self._staging = staging
@@ -67,7 +67,7 @@ class Publisher:
         self._folders_max = system.share_of_descriptors(GROUP_FOLDERS)
         self._gathering: list[Item] = []
         self._began = 0.0  # when the first item of the group came
-        self._folders = 0  # how many folders had been opened by then
+        self._folders_most = 0  # how many folders may have been opened when it is closed
         self._flushing: list[Item] = []
         self._named: list[tuple[Item, Result]] = []
         self._flush: _Flush | None = None
@@ -76,18 +76,19 @@ class Publisher:
     def add(self, item: Item) -> None:
         """Take an item; it may be settled before this returns."""
         if self._broken:
-            self._fail(item, self._broken)
+            self._fail([item], self._broken)
         elif not self._grouped:
             result = item.publish()
             item.release()
-            self._settle(item, result)
+            self._settle([(item, result)])
         else:
-            if not self._gathering:
+            gathering = self._gathering
+            if not gathering:
                 self._began = monotonic()
-                self._folders = self._staging.folders_opened
-            self._gathering.append(item)
-            folders = self._staging.folders_opened - self._folders
-            if len(self._gathering) >= GROUP_ITEMS or folders > self._folders_max:
+                self._folders_most = self._staging.folders_opened + self._folders_max
+            gathering.append(item)
+            is_full = len(gathering) >= GROUP_ITEMS
+            if is_full or self._staging.folders_opened > self._folders_most:
                 self.advance(close_group=True, wait=self._flush is not None)
 
     @property
@@ -173,19 +174,19 @@ class Publisher:
             self._broken = self._staging.flush_failed(error)
             for item, _ in named:  # published, but perhaps not for good
                 item.release()
-                self._settle(item, _failed(item, self._broken))
-            for item in (*flushed, *self._gathering):
-                self._fail(item, self._broken)
+            self._settle([(item, _failed(item, self._broken)) for item, _ in named])
+            self._fail([*flushed, *self._gathering], self._broken)
             self._gathering = []
             return
-        for item, result in named:
+        for item, _ in named:
             item.release()
-            self._settle(item, result)
+        self._settle(named)
         self._named = [(item, item.publish()) for item in flushed]
 
-    def _fail(self, item: Item, error: FileError) -> None:
-        item.discard()
-        self._settle(item, _failed(item, error))
+    def _fail(self, items: list[Item], error: FileError) -> None:
+        for item in items:
+            item.discard()
+        self._settle([(item, _failed(item, error)) for item in items])
 
 
 class _Flush:

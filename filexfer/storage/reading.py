@@ -237,7 +237,8 @@ class Reading:
                     if only_folders and not each.is_dir(follow_symlinks=False):
                         continue
                     try:
-                        entry = _entry_in(folder, prefix + part, part)
+                        status = each.stat(follow_symlinks=False)
+                        entry = _entry_in(folder, prefix + part, part, status)
                     except FileNotFoundError:
                         continue  # removed meanwhile
                     except OSError as error:
@@ -351,11 +352,7 @@ class LargeFile:
             return False
 
 
-def _entry_in(
-    folder: Directory, name: str, part: str, status: os.stat_result | None = None
-) -> Entry:
-    if status is None:
-        status = os.stat(part, dir_fd=folder.fd, follow_symlinks=False)
+def _entry_in(folder: Directory, name: str, part: str, status: os.stat_result) -> Entry:
     if stat.S_ISREG(status.st_mode):
         return Entry(name, FILE, status.st_size, status.st_mtime_ns, status.st_mode & 0o777)
     entry = _entry(name, status)

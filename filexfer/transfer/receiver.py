@@ -17,11 +17,12 @@ from filexfer.errors import Code, CutShort, FileError, ProtocolError
 from filexfer.progress import FLUSHING, RECEIVING
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
-from filexfer.storage.staged import ARRIVED, AS_IT_IS, Result
+from filexfer.storage.staged import AS_IT_IS, Result
 from filexfer.transfer.answers import Answers
 from filexfer.transfer.body import LargeBody, mismatch
 from filexfer.transfer.landing import not_sent
 from filexfer.transfer.partial import Partial
+from filexfer.transfer.replies import RESULTS, Replies
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import PLAIN_MAX, State
 
@@ -34,21 +35,14 @@ if TYPE_CHECKING:
     from filexfer.storage.contract import Item, Target
     from filexfer.transfer.later import Laters
     from filexfer.wire.connection import Connection
+    from filexfer.wire.header import SmallFile
     from filexfer.wire.protocol import File, Folder, Link, Unsent
     from filexfer.wire.schema import Message
 
 _LAST = b'"end"}'  # a sender that has said this may close its side, though it need not
-_RESULTS = {
-    Choice.TAKE: protocol.STORED,
-    Choice.REPLACE: protocol.STORED,
-    Choice.IDENTICAL: protocol.IDENTICAL,
-    Choice.SKIP: protocol.SKIPPED,
-    Choice.KEEP_BOTH: protocol.KEPT,
-    Choice.REFUSE: protocol.FAILED,
-}
 
 
-class Receiver:
+class Receiver(Replies):
     """Receives the items of one exchange into one staging.
 
     Args:
@@ -75,26 +69,21 @@ class Receiver:
         hashes: Hashing = hashing,
         publisher: Callable[..., Publisher] = Publisher,
     ) -> None:
-        self._connection = connection
+        super().__init__(connection, report)
         self._staging = staging
-        self._report = report
         self._place = place
         self._needs_strong = algorithm if algorithm in hashing.STRONG else ""
         self._hashes = hashes
         self._publisher = publisher(staging, self._settle, self._tick)
         self._open_folders: list[tuple[str, Item]] = []
         self._within = ""  # what names in the last of them begin with
-        self._item = 0  # the number of the last item that came
         # If set, takes the folders that other connections fill too; the caller finishes them.
         self.shared_folders: dict[str, Folder] | None = None
         self.later: Laters | None = None  # takes what is only named, if that may be
         self.ends_at_once = False  # when the sender has gone, with what still waits to be read
         self.tells_parts = False  # whether the sender wants to know how much of a body is in
         self._partial = Partial(report)
-        self._told_received = self._told_done = 0
-        self._in_body = False  # whether the last item is still coming in
         self._told: FileError | None = None  # the failure that was told early
-        self._exchange = True  # False while a plain client stores
         self._digest_of = hashes.digest_of(hashing.DEFAULT)
         self._takers: dict[type[Message], Callable[..., None]] = {
             protocol.File: self._take_file,
@@ -149,8 +138,8 @@ class Receiver:
         self._exchange = False
         outcome: list[tuple[str, FileError | None]] = []
 
-        def settle(_: Item, result: Result) -> None:
-            outcome.append((_RESULTS[result.choice], result.error))
+        def settle(settled: list[tuple[Item, Result]]) -> None:
+            outcome.extend((RESULTS[result.choice], result.error) for _, result in settled)
 
         self._publisher = Publisher(self._staging, settle, lambda: None)
         file = protocol.File(
@@ -172,6 +161,8 @@ class Receiver:
         """Take every message up to the end."""
         connection, takers = self._connection, self._takers
         while True:
+            while found := connection.small_file():
+                self._take_small(*found)
             message = connection.message(State.TAKING)
             if message is not None:
                 if type(message) is protocol.End:
@@ -187,6 +178,22 @@ class Receiver:
 
     # Items
 
+    def _take_small(self, header: SmallFile, data: memoryview) -> None:
+        """Take a file whose body is at hand."""
+        self._item += 1
+        name, size, digest, mtime, mode = header
+        if self._open_folders and not name.startswith(self._within):
+            self._leave_folders(name)
+        entry = Entry(self._place(name), FILE, size, mtime, mode, digest)
+        self._report.moved += size
+        try:
+            staged = self._stage(entry, data)
+        except FileError as error:
+            self._report.failed_bytes += size
+            self._fail(error)
+        else:
+            self._add(staged)
+
     def _take_file(self, message: File) -> None:
         self._item += 1
         name = self._place(message.name)
@@ -199,9 +206,12 @@ class Receiver:
             if error is not self._told:
                 self._fail(error)
         else:
-            staged.number = self._item
-            self._report.confirm(staged.entry)
-            self._publisher.add(staged)
+            self._add(staged)
+
+    def _add(self, staged: Item) -> None:
+        staged.number = self._item
+        self._report.confirm(staged.entry)
+        self._publisher.add(staged)
 
     def _receive(self, message: File, name: str) -> Item:
         """Receive a file's body, verified, as a temporary file.
@@ -217,12 +227,17 @@ class Receiver:
             raise ProtocolError("a file with a plain body needs a size")
         data = self._connection.body(size)
         self._report.moved += size
-        digest = message.hash
+        return self._stage(
+            entry_of_file(name, size, message.mtime, message.mode, message.hash), data
+        )
+
+    def _stage(self, entry: Entry, data: memoryview) -> Item:
+        """Verify a body that is at hand, and write it to a temporary file."""
+        digest = entry.extra
         if self._digest_of(data) != digest:
-            self._check_digest(data, digest, name)
+            self._check_digest(data, digest, entry.name)
         if self._needs_strong:
-            self._check_strength(digest, name)
-        entry = Entry(name, FILE, size, message.mtime, message.mode, digest)
+            self._check_strength(digest, entry.name)
         return self._staging.small(entry, data)
 
     def _check_strength(self, digest: str, name: str) -> None:
@@ -312,9 +327,7 @@ class Receiver:
         except FileError as error:
             self._fail(error)
         else:
-            staged.number = self._item
-            self._report.confirm(staged.entry)
-            self._publisher.add(staged)
+            self._add(staged)
 
     def _take_unsent(self, message: Unsent) -> None:
         self._item += 1
@@ -340,55 +353,7 @@ class Receiver:
             del self._open_folders[-1]
             self._publisher.add(finish)
 
-    # Settling
-
-    def _settle(self, item: Item, result: Result) -> None:
-        """Count what became of an item, and reply if that is not simply ``stored``."""
-        entry = item.entry
-        if result is ARRIVED and entry.type != FOLDER:  # as nearly all
-            self._report.arrived(entry.name, entry, protocol.STORED)
-            return
-        if result.error:
-            self._report.retract(entry)
-            self._report.fail(result.error, entry.size)
-        elif entry.type == FOLDER:
-            return
-        elif result.choice in (Choice.IDENTICAL, Choice.SKIP):
-            self._report.retract(entry)
-            self._report.skip(entry.name, entry, _RESULTS[result.choice], result.name)
-        else:
-            self._report.arrived(entry.name, entry, _RESULTS[result.choice], result.name)
-        if result.choice not in (Choice.TAKE, Choice.REPLACE):
-            self._reply(item.number, result)
-
-    def _reply(self, item: int, result: Result) -> None:
-        error = result.error
-        if self._exchange:
-            self._connection.send(
-                protocol.Outcome(
-                    item=item,
-                    result=_RESULTS[result.choice],
-                    code=error.code if error else "",
-                    text=error.text if error else "",
-                    name=result.name or ("" if item or not error else error.name),
-                )
-            )
-
-    def _fail(self, error: FileError) -> None:
-        self._report.fail(error)
-        self._reply(self._item, Result(Choice.REFUSE, error))
-
-    def _tell(self) -> None:
-        """Say how far everything is, if that has changed."""
-        received = self._item - self._in_body
-        pending = self._publisher.first_unsettled
-        done = pending - 1 if pending else received
-        if done > self._told_done:
-            self._told_done = done
-            self._connection.send(protocol.Done(count=done))
-        if received > max(self._told_received, done):
-            self._told_received = received
-            self._connection.send(protocol.Received(count=received))
+    # Ending
 
     def _publish_the_rest(self) -> None:
         while self._open_folders:

@@ -245,11 +245,8 @@ class Sender:
         size = entry.size
         entry.extra = digest = self._digest_of(data)
         self._window.open(offer, size)
-        self._connection.post(
-            codec.file_frame(offer.wire_name, size, digest, entry.mtime, entry.mode)
-        )
-        if size:
-            self._connection.post(data)
+        frame = codec.file_frame(offer.wire_name, size, digest, entry.mtime, entry.mode)
+        self._connection.post(frame, data)
         self._report.moved += size
 
     def _name_later(self, offer: Offer) -> None:
@@ -328,8 +325,10 @@ class Sender:
     def _enter_folder_of(self, offer: Offer) -> None:
         """Follow which folders the receiver has open; note a folder that it has closed already."""
         above = offer.wire_name.rpartition("/")[0]
-        if above == self._folder:
-            return
+        if above != self._folder:
+            self._enter(above, offer)
+
+    def _enter(self, above: str, offer: Offer) -> None:
         self._folder = above
         folders = self._folders
         while folders and above != folders[-1] and not above.startswith(folders[-1] + "/"):

@@ -119,11 +119,12 @@ class Window:
         """Note that the items up to a number are settled."""
         self._verify(message.count)
         report = self._report
-        while self._settled < message.count:
-            self._settled += 1
-            offer = self._unsettled.popleft()
-            if offer and offer.entry.type != FOLDER:
-                report.arrived(offer.wire_name, offer.entry, protocol.STORED)
+        if message.count > self._settled:
+            next_one = self._unsettled.popleft
+            settled = [next_one() for _ in range(message.count - self._settled)]
+            self._settled = message.count
+            files = [offer for offer in settled if offer and offer.entry.type != FOLDER]
+            report.stored([each.wire_name for each in files], [each.entry for each in files])
         report.progress()
 
     def take_outcome(self, message: Outcome) -> None:

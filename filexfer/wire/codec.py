@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from filexfer.wire.schema import Message
 
+_FILE = ("name", "size", "hash", "mtime", "mode")  # as ``header.read`` returns them
 SPELLING = (  # for plain clients that use another
     "name the fields 'name', 'size' and 'md5' (or 'hash'), "
     "and pack the length with '!I', not native 'i'"
@@ -66,7 +67,7 @@ def decode(data: bytes | memoryview, state: State) -> Message:
 
     """
     if state is State.TAKING and (checked := header.read(data)):
-        return File.made(checked)
+        return File.made(dict(zip(_FILE, checked, strict=True)))
     try:
         members = schema.read_object(data)
         kind = members.pop("kind", "")

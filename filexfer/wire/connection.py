@@ -23,10 +23,9 @@ from filexfer.errors import (
     TimedOut,
     said,
 )
-from filexfer.wire import codec, protocol
+from filexfer.wire import codec, header, protocol
 from filexfer.wire.framing import LENGTH
 from filexfer.wire.intake import Intake
-from filexfer.wire.protocol import FRAME_MAX
 from filexfer.wire.transport import BLOCKED, Plain, Tls, peer_of, prepare
 from filexfer.wire.waiting import Pace, Waiting
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from filexfer.wire.header import SmallFile
     from filexfer.wire.protocol import State
     from filexfer.wire.schema import Message
     from filexfer.wire.transport import Transport
@@ -100,9 +100,9 @@ class Connection(Intake):
 
     # Sending
 
-    def post(self, data: bytes | memoryview) -> None:
-        """Queue *data*; it goes out when enough is queued, with ``flush``, or during a wait."""
-        if data:
+    def post(self, *pieces: bytes | memoryview) -> None:
+        """Queue bytes; they go out when enough is queued, with ``flush``, or during a wait."""
+        for data in filter(len, pieces):
             self._queue.append(data)
             self._queued += len(data)
 
@@ -173,6 +173,20 @@ class Connection(Intake):
 
     # Receiving
 
+    def small_file(self) -> tuple[SmallFile, memoryview] | None:
+        """Return the next item, header and body, if it is a small file that is there whole.
+
+        The quick way for nearly all that comes; all else is left to ``message`` and ``body``.
+        """
+        if self.greeting or (data := self._header()) is None:
+            return None
+        found = header.read(data)
+        if found is None or (end := self._start + found[1]) > self._stop:
+            self._start -= LENGTH.size + len(data)
+            return None
+        start, self._start = self._start, end
+        return found, self._buffer[start:end]
+
     def message(self, state: State) -> Message | None:
         """Return the next message if it is there whole; never waits.
 
@@ -183,26 +197,13 @@ class Connection(Intake):
         """
         if self.greeting and not self.greeting():
             return None
-        header = self._header()
-        if header is None:
+        data = self._header()
+        if data is None:
             return None
-        found = codec.decode(header, state)
+        found = codec.decode(data, state)
         if type(found) is protocol.Error and (found.fatal or state is not protocol.State.ANSWERING):
             raise said(found.code, found.text)
         return found
-
-    def _header(self) -> memoryview | None:
-        """Return the next frame's header if it is there whole."""
-        start = self._start + LENGTH.size
-        if self._stop < start:
-            return None
-        (size,) = LENGTH.unpack_from(self._buffer, self._start)
-        if not 1 <= size <= FRAME_MAX:
-            raise codec.bad_length(self._buffer[self._start : start])
-        if self._stop - start < size:
-            return None
-        self._start = start + size
-        return self._buffer[start : start + size]
 
     def read(self, state: State) -> Message:
         """Return the next message, waiting for it; ``alive`` is passed over."""
@@ -391,9 +392,9 @@ class Connection(Intake):
             if self.on_input:
                 self.on_input()
         with contextlib.suppress(ProtocolError):  # not at a frame: the bytes of a body
-            while (header := self._header()) is not None:
+            while (data := self._header()) is not None:
                 with contextlib.suppress(ProtocolError):  # a frame of another kind
-                    found = codec.decode(header, protocol.State.CLOSED)
+                    found = codec.decode(data, protocol.State.CLOSED)
                     if type(found) is protocol.Error and found.fatal:
                         return said(found.code, found.text)
         return error

@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    SmallFile = tuple[str, int, str, int, int]
+
 # The members in the order in which they are written, names without escapes, no number that could
 # be out of range.
 _HEADER = (
@@ -39,23 +41,16 @@ def write(name: str, size: int, digest: str, mtime: int, mode: int) -> bytes:
     ).encode()
 
 
-def read(header: bytes | memoryview) -> dict[str, str | int] | None:
-    """Return the members of such a header, but ``kind``, all checked; None for any other."""
+def read(header: bytes | memoryview) -> SmallFile | None:
+    """Return name, size, digest, time and mode of such a header, checked; None for any other."""
     found = (_match or _compiled())(header)
     if found is None:
         return None
     name, size, digest, mtime, mode = found.groups()
     try:
-        text = str(name, "utf-8")
+        return str(name, "utf-8"), int(size), str(digest, "ascii"), int(mtime), int(mode)
     except UnicodeDecodeError:
         return None
-    return {
-        "name": text,
-        "size": int(size),
-        "hash": str(digest, "ascii"),
-        "mtime": int(mtime),
-        "mode": int(mode),
-    }
 
 
 def _compiled() -> Callable[[bytes | memoryview], re.Match[bytes] | None]:

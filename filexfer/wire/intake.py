@@ -10,6 +10,7 @@ This module must not know sockets, or what the bytes mean.
 from __future__ import annotations
 
 from filexfer.transfer import buffers
+from filexfer.wire import codec
 from filexfer.wire.framing import LENGTH
 from filexfer.wire.protocol import FRAME_MAX, PLAIN_MAX
 
@@ -32,6 +33,19 @@ class Intake:
     def has_input(self) -> bool:
         """Whether bytes were taken in that nobody has used yet."""
         return self._stop > self._start
+
+    def _header(self) -> memoryview | None:
+        """Return the next frame's header if it is there whole."""
+        start = self._start + LENGTH.size
+        if self._stop < start:
+            return None
+        (size,) = LENGTH.unpack_from(self._buffer, self._start)
+        if not 1 <= size <= FRAME_MAX:
+            raise codec.bad_length(self._buffer[self._start : start])
+        if self._stop - start < size:
+            return None
+        self._start = start + size
+        return self._buffer[start : start + size]
 
     def _has_room(self) -> bool:
         if self._stop == len(self._buffer):
