@@ -127,9 +127,9 @@ class Client(Tidying):
             raise UsageError("there is nothing to put")
         options, report = self._begun(options, report)
         if options.filter or options.mirror:
-            from filexfer.choice import chosen  # noqa: PLC0415 - seldom needed
+            from filexfer.choice import filtered_upload  # noqa: PLC0415 - seldom needed
 
-            chosen.check(paths, options)
+            filtered_upload.check(paths, options)
         mapping = Upload(paths, [os.path.isdir(path) for path in paths], destination)
         there = self._request(lambda each: requests.known(each, mapping.questions), options)
         names = mapping.resolve(there)
@@ -140,7 +140,7 @@ class Client(Tidying):
         try:
             found, missing = upload.find_sources(paths, names, there, storages)
             if options.filter or options.mirror:
-                missing += chosen.choose(found, options, self._door.rights)
+                missing += filtered_upload.choose(found, options, self._door.rights)
             if options.plans:
                 from filexfer.planning import preflight  # noqa: PLC0415 - seldom asked for
 
@@ -236,11 +236,11 @@ class Client(Tidying):
 
     def _choose(self, mapping: Download, options: Options) -> None:
         """Take of a download what the filter lets, and check whether it can be a mirror."""
-        from filexfer.choice import finding  # noqa: PLC0415 - seldom needed
+        from filexfer.choice import filtered_download  # noqa: PLC0415 - seldom needed
         from filexfer.mirroring import mirror  # noqa: PLC0415 - seldom needed
 
         if chosen := options.filter:
-            self._request(lambda each: finding.choose(each, mapping, chosen), options)
+            self._request(lambda each: filtered_download.choose(each, mapping, chosen), options)
         if options.mirror:
             mirror.check_mapping(mapping, self._door.rights)
 

@@ -16,7 +16,7 @@ from filexfer.errors import FilexferError, UsageError
 from filexfer.options import DURABILITIES
 from filexfer.security.access import CREATE, LIST, READ, RIGHTS, Anybody
 from filexfer.serving.admission import Admission
-from filexfer.serving.limits import DRAIN_SECONDS, Limits
+from filexfer.serving.limits import Limits
 from filexfer.serving.listening import check_reach, listen
 from filexfer.serving.reception import Reception
 from filexfer.serving.roots import check_root
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from filexfer.security.access import Access
     from filexfer.serving.admission import Ticket
     from filexfer.wire.connection import Connection
-
-GRACE_SECONDS = DRAIN_SECONDS
 
 logger = logging.getLogger("filexfer")
 

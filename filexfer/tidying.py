@@ -54,10 +54,12 @@ class Tidying(Lasting):
             FileError: if it is no file, may not be read, or changes meanwhile.
 
         """
-        plain = name.strip("/")
-        return self._request(lambda connection: requests.digest(connection, plain, algorithm))
+        from filexfer.wire import digests  # noqa: PLC0415 - seldom needed
 
-    def ask(self, questions: Iterable[Question]) -> Iterator[Question]:
+        question = digests.Question(name.strip("/"), algorithm)
+        return self._request(lambda each: next(digests.answers(each, [question]))).found()
+
+    def digests(self, questions: Iterable[Question]) -> Iterator[Question]:
         """Yield each question when the server has answered it: what a file is, and its digest.
 
         The server hashes; nothing else is moved. Many are under way at once. Finish it before the

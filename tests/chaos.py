@@ -78,7 +78,6 @@ class Chaos:
         self.fired = threading.Event()
         self._lock = threading.Lock()  # guards what follows
         self._plans: dict[int, list[Fault]] = {}
-        self._always: list[Fault] = []
         self._lines: list[_Line] = []
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -104,11 +103,6 @@ class Chaos:
             self.fired.clear()
             self._plans[len(self.passed) + skip] = list(faults)
 
-    def plan_always(self, *faults: Fault) -> None:
-        """Let this happen to every further connection."""
-        with self._lock:
-            self._always = list(faults)
-
     def close(self) -> None:
         """End everything, and wait for it."""
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -132,7 +126,7 @@ class Chaos:
                 sock.settimeout(None)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
-                faults = self._plans.pop(len(self.passed), []) or self._always
+                faults = self._plans.pop(len(self.passed), [])
                 self.passed.append((bytearray(), bytearray()))
                 line = _Line(near, far, faults, self.passed[-1], self.fired)
                 self._lines.append(line)

@@ -24,6 +24,10 @@ import skips
 from nursery import Nursery
 
 from filexfer import Client, Server
+from filexfer.storage import system
+from filexfer.storage.folder import Folder
+from filexfer.storage.policy import Policy
+from filexfer.storage.staging import Staging
 from filexfer.wire.connection import Connection
 from filexfer.wire.transport import ALPN
 
@@ -124,6 +128,42 @@ def serve(tmp_path: Path, cleanup: ExitStack) -> Callable[..., Served]:
 def served(serve: Callable[..., Served]) -> Served:
     """Start a server of ``tmp_path/served`` with the rights it has by default."""
     return serve()
+
+
+# Storages
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """Make the folder that a storage is in."""
+    (tmp_path / "top").mkdir()
+    return tmp_path / "top"
+
+
+@pytest.fixture
+def folder(top: Path) -> Iterator[Folder]:
+    """Open the storage in ``top``."""
+    with Folder(top) as found:
+        yield found
+
+
+@pytest.fixture
+def stage(folder: Folder) -> Iterator[Callable[..., Staging]]:
+    """Return a function that begins an exchange; its arguments are a policy's and a durability."""
+    with ExitStack() as stack:
+
+        def begin(if_exists: str = "error", durability: str = "none", **rights: bool) -> Staging:
+            return stack.enter_context(Staging(folder, Policy(if_exists, **rights), durability))
+
+        yield begin
+
+
+@pytest.fixture(params=[True, False], ids=["native", "plain"])
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Use the system's own rename that refuses to replace, or what stands in for it."""
+    is_native: bool = request.param
+    monkeypatch.setattr(system, "native", is_native)
+    return is_native
 
 
 # Scripted peers
@@ -293,7 +333,31 @@ def both(one: Callable[[], object], other: Callable[[], object]) -> None:
         raise failures[0]
 
 
+def wait_noticed(connection: Connection) -> threading.Event:
+    """Return what is set as soon as the connection waits."""
+    began = threading.Event()
+    real = connection._wait
+
+    def wait(**options: Any) -> bool:
+        began.set()
+        return real(**options)
+
+    connection._wait = wait  # type: ignore[method-assign] # to know that it waits
+    return began
+
+
 # Trees of files
+
+
+def dig(path: Path) -> None:
+    """Make folders, each in the one before, deeper than any name may be."""
+    fd = os.open(path, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
 
 
 def tree_state(path: str | os.PathLike[str]) -> Entries:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_cli_process import CHUNK, SECONDS, environment, fx, fx_bytes, running, scripted
-from test_cli_transfer import LARGE_BODY, MD5_OF_DATA, forging
+from test_cli_transfer import forged
 
 from filexfer import FileError
 from filexfer.cli import main
@@ -159,14 +159,7 @@ def test_cat_of_what_is_no_file(tree: Served) -> None:
     assert (local.returncode, local.stdout) == (2, "")
 
 
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        (forging(b"DATA", size=4, hash=MD5_OF_DATA), b""),
-        (forging(LARGE_BODY, size=3 * CHUNK, algorithm="md5"), b"e" * 3 * CHUNK),
-    ],
-    ids=["small", "large"],
-)
+@forged
 def test_cat_of_forged_bytes(script: Any, said: bytes) -> None:
     """Bytes that are wrong are told by the code 5; a small file's are not written at all."""
     with scripted(script) as address:

@@ -508,7 +508,7 @@ def forging(body: bytes, **header: Any) -> Any:
 LARGE_BODY = (3 * CHUNK).to_bytes(4, "big") + b"e" * 3 * CHUNK + bytes(4)
 
 
-@pytest.mark.parametrize(
+forged = pytest.mark.parametrize(
     ("script", "said"),
     [
         (forging(b"DATA", size=4, hash=MD5_OF_DATA), b""),
@@ -516,6 +516,9 @@ LARGE_BODY = (3 * CHUNK).to_bytes(4, "big") + b"e" * 3 * CHUNK + bytes(4)
     ],
     ids=["small", "large"],
 )
+
+
+@forged
 def test_forged_bytes_to_standard_output(script: Any, said: bytes) -> None:
     """Where bytes that are wrong were written already, the code is 5; else that file failed, 3."""
     with scripted(script) as address:

@@ -54,13 +54,26 @@ def connect_string(service: Service) -> str:
         return file.read().strip()
 
 
-def unreached(*words: str) -> tuple[str, ...]:
+def unreached(*words: object) -> tuple[str, ...]:
     """Return a command to which this machine is another one."""
     script = (
         "import sys; from filexfer.wire import dial; dial.is_loopback = lambda _: False\n"
         "from filexfer.cli import main; sys.exit(main())"
     )
-    return (sys.executable, "-c", script, *words)
+    return (sys.executable, "-c", script, *map(str, words))
+
+
+def run_unreached(*words: object, token: str) -> subprocess.CompletedProcess[str]:
+    """Run such a command by a script, which has a token."""
+    return subprocess.run(
+        unreached(*words),
+        env=environment(FILEXFER_TOKEN=token),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
 
 
 def test_a_login_and_after(service: Service, tmp_path: Path) -> None:
@@ -94,15 +107,7 @@ def test_quiet(service: Service, tmp_path: Path) -> None:
     line = connect_string(service)
     token = parse_connect_string(line).token
     place = f"fx://127.1:{service.port}/"
-    done = subprocess.run(
-        unreached("put", "-q", "--accept-new", str(tmp_path / "a"), place),
-        env=environment(FILEXFER_TOKEN=token),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    done = run_unreached("put", "-q", "--accept-new", tmp_path / "a", place, token=token)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
     assert service.told("fingerprint") in fx("remotes").stdout
     done = fx("get", "-q", line.replace("/#", "/a#"), tmp_path / "b")
@@ -242,15 +247,7 @@ def test_an_unknown_server(service: Service, tmp_path: Path) -> None:
     pin = service.told("fingerprint")
 
     def listing(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            unreached("ls", f"fx://127.1:{service.port}/", *words),
-            env=environment(FILEXFER_TOKEN=token),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        return run_unreached("ls", f"fx://127.1:{service.port}/", *words, token=token)
 
     first = listing()
     assert first.returncode == 4

@@ -13,10 +13,10 @@ import termios
 import threading
 import time
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SECONDS, Raw, both, framed, tcp_pair
+from conftest import SECONDS, Raw, both, framed, tcp_pair, wait_noticed
 
 from filexfer import Options, errors
 from filexfer.errors import (
@@ -977,14 +977,7 @@ def test_goodbye_of_tls(link_pair: Callable[..., LinkPair]) -> None:
 def test_interrupt(pair: LinkPair, waiting: str) -> None:
     """Another thread can end a connection that waits; harmless also when it is closed."""
     client, server = pair
-    began = threading.Event()
-    real = client._wait
-
-    def wait(**options: Any) -> bool:
-        began.set()
-        return real(**options)
-
-    client._wait = wait  # type: ignore[method-assign] # to know that it waits
+    began = wait_noticed(client)
 
     def stay() -> None:
         if waiting == "write":

@@ -92,11 +92,9 @@ def check(top: Path, confirmed: set[str]) -> None:
     for name in set(OLD) - set(there):
         raise Torn(f"{name} is gone")
     for name in confirmed:
-        if name == LINK:
-            if not (top / name).is_symlink():
-                raise Torn(f"{name} was confirmed and is missing")
-        elif there.get(name) != NEW[name]:
-            raise Torn(f"{name} was confirmed and is not there")
+        is_there = (top / name).is_symlink() if name == LINK else there.get(name) == NEW[name]
+        if not is_there:
+            raise Torn(f"{name} was confirmed, and is not there")
 
 
 class Store:
@@ -173,17 +171,7 @@ class Store:
 
     def check(self) -> None:
         """Hold what is there against the promises; raise Torn."""
-        top = self.target / "tree"
-        there = found(top)
-        for name, data in there.items():
-            if data not in (OLD.get(name), NEW.get(name)):
-                raise Torn(f"{name} has {len(data)} bytes that nobody sent")
-        for name in set(OLD) - set(there):
-            raise Torn(f"{name} is gone")
-        for name in self.confirmed:
-            is_there = (top / name).is_symlink() if name == LINK else there.get(name) == NEW[name]
-            if not is_there:
-                raise Torn(f"{name} was confirmed, and is not there")
+        check(self.target / "tree", self.confirmed)
 
     def recover(self, durability: str) -> None:
         """Let the next process do it all again; it comes into every folder."""

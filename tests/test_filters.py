@@ -15,7 +15,7 @@ from test_hostile_server import file, folder, hostile, sends
 from test_transfer import SECOND, TIME, Route, failures, lay
 
 from filexfer import FileError, Filter, IntegrityError, Options, Report, UsageError
-from filexfer.choice import chosen
+from filexfer.choice import filtered_upload
 from filexfer.choice.filter import parse_moment, read_names
 from filexfer.choice.judge import IGNORE_MAX, Judge
 from filexfer.choice.patterns import last_match, rules, rules_of_file
@@ -346,7 +346,7 @@ def test_folders_that_are_left_out_are_not_entered(
     monkeypatch.setattr(os, "scandir", look)
     with Folder(tmp_path / "tree") as root:
         source = Source(root, "", "tree", fresh=True)
-        chosen.choose([source], Options(filter=Filter(["build"])), ())
+        filtered_upload.choose([source], Options(filter=Filter(["build"])), ())
         for _ in walk([source], Report(), lambda _: None):
             pass
     top = tmp_path / "tree"
@@ -402,7 +402,7 @@ def test_shares_agree(tmp_path: Path) -> None:
         for shares in (1, 2, 5):
             with Folder(tmp_path / "tree") as root:
                 source = Source(root, "", "tree", fresh=True)
-                missing = chosen.choose([source], Options(filter=chosen_here), ())
+                missing = filtered_upload.choose([source], Options(filter=chosen_here), ())
                 told: list[FileError] = []
                 offers: list[str] = []
                 for share in range(shares):

@@ -13,7 +13,7 @@ from test_transfer import SECOND, TIME, Route, failures, lay
 from filexfer import FileError, Filter, Mirror, Options, RefusedError, Report, Trust, UsageError
 from filexfer.entry import FILE, FOLDER, Entry
 from filexfer.errors import Code
-from filexfer.mirroring.doomed import Refusal, doomed
+from filexfer.mirroring.extraneous import Refusal, extraneous
 from filexfer.security import granted
 from filexfer.security.tokens import Store
 from filexfer.storage.folder import Folder
@@ -340,7 +340,7 @@ def entries(*names: str) -> Iterator[Entry]:
 
 
 def found(source: list[str], target: list[str], judge: Judge | None = None) -> list[str]:
-    return doomed(lambda: entries(*source), entries(*target), judge, Mirror())
+    return extraneous(lambda: entries(*source), entries(*target), judge, Mirror())
 
 
 def test_other_spellings_of_what_is_there() -> None:

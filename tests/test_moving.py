@@ -17,7 +17,6 @@ from test_quotas import house  # noqa: F401 - a fixture
 
 from filexfer import Client, ConnectionLost, FileError, ProtocolError, RefusedError
 from filexfer.errors import Code
-from filexfer.storage import system
 from filexfer.storage.folder import Folder
 from filexfer.storage.moving import Move
 
@@ -57,16 +56,6 @@ def refused(served: Served, name: str, to: str, **how: Any) -> FileError:
     return caught.value
 
 
-@pytest.fixture
-def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Use the system's own rename that refuses to replace, or what stands in for it."""
-    monkeypatch.setattr(system, "native", request.param)
-    return bool(request.param)
-
-
-both_ways = pytest.mark.parametrize("native", [True, False], indirect=True)
-
-
 def client_of(address: str) -> Client:
     return Client("127.0.0.1", int(address.rstrip("/").rpartition(":")[2]))
 
@@ -93,7 +82,6 @@ def client_of(address: str) -> Client:
         ("pipe", "other/", "other/pipe"),
     ],
 )
-@both_ways
 def test_where_it_lands(there: Served, name: str, to: str, landed: str, native: bool) -> None:
     """As ``mv`` does it, and missing folders are made; what is moved is the same as before."""
     top = there.folder
@@ -114,7 +102,6 @@ def test_where_it_lands(there: Served, name: str, to: str, landed: str, native: 
     } == before
 
 
-@both_ways
 @pytest.mark.parametrize(
     ("name", "to", "how", "code"),
     [

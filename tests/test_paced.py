@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import socket
-import threading
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SECONDS, Raw, both, framed, tcp_pair
+from conftest import SECONDS, Raw, both, framed, tcp_pair, wait_noticed
 
 from filexfer.errors import ConnectionLost, RefusedError, TimedOut
 from filexfer.wire import protocol
@@ -177,14 +176,7 @@ def test_a_slow_receiver_says_that_it_is_there(
 def test_the_end_ends_a_wait(pair: Pair, waiting: str, by: str) -> None:
     """Whoever ends the connection: a wait for the limit ends at once."""
     client, server = pair(LEAST)
-    began = threading.Event()
-    real = client._wait
-
-    def wait(**options: Any) -> bool:
-        began.set()
-        return real(**options)
-
-    client._wait = wait  # type: ignore[method-assign] # to know that it waits
+    began = wait_noticed(client)
 
     def stay() -> None:
         into = memoryview(bytearray(LONG))

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 DIGEST = "xxh3_128:99aa06d3014798d86001c324468d497f"
 MD5 = "49f68a5c8493ec2c0bf489821c21fc3b"  # of "hi"
+NO_SIZES = [  # as JSON
+    *("-1", str(2**63), str(2**64), "1.0", "1e3", "1e400"),
+    *("NaN", "-Infinity", "true", '"5"', "null", "[]"),
+]
 
 # Each kind of message as it is written, and what it is.
 MESSAGES: list[tuple[str, Message]] = [
@@ -549,23 +553,7 @@ def test_the_spelling_of_the_tutorial(members: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "kind", ["", "put", "file", "fetch", "stat", "received", "probe_up", "probe_down"]
 )
-@pytest.mark.parametrize(
-    "size",
-    [
-        "-1",
-        str(2**63),
-        str(2**64),
-        "1.0",
-        "1e3",
-        "1e400",
-        "NaN",
-        "-Infinity",
-        "true",
-        '"5"',
-        "null",
-        "[]",
-    ],
-)
+@pytest.mark.parametrize("size", NO_SIZES)
 def test_numbers(kind: str, size: str) -> None:
     """A12: no number but a whole one in its range is taken, wherever there is one."""
     cls = KINDS[kind]

@@ -121,16 +121,22 @@ def test_a_killed_process_of_the_client(service: Service, tmp_path: Path, way: s
     assert leftovers(target) == []
 
 
+def moving_huge(service: Service, tmp_path: Path, way: str) -> tuple[Path, list[object]]:
+    """Lay a large file; return the folder it is to go to, and the words of the command."""
+    if way == "put":
+        lay(tmp_path / "huge", HUGE)
+        return service.folder, ["put", "-j", "3", tmp_path / "huge", service.address]
+    lay(service.folder / "huge", HUGE)
+    target = tmp_path / "target"
+    target.mkdir()
+    return target, ["get", "-j", "3", f"{service.address}huge", f"{target}/"]
+
+
 @linux
 @pytest.mark.parametrize("way", ["put", "get"])
 def test_a_killed_worker_of_the_server(service: Service, tmp_path: Path, way: str) -> None:
     """The command is tried again with the others, and the file arrives."""
-    target = service.folder if way == "put" else tmp_path / "target"
-    target.mkdir(exist_ok=True)
-    lay((tmp_path if way == "put" else service.folder) / "huge", HUGE)
-    words = ["put", "-j", "3", tmp_path / "huge", service.address]
-    if way == "get":
-        words = ["get", "-j", "3", f"{service.address}huge", f"{target}/"]
+    target, words = moving_huge(service, tmp_path, way)
     with client(*words) as process:
         wait_for(target, 1 << 20)
         os.kill(children(service.process.pid)[0], signal.SIGKILL)
@@ -149,12 +155,7 @@ def test_a_command_that_is_ended(
     service: Service, tmp_path: Path, way: str, number: signal.Signals
 ) -> None:
     """Its processes end with it; what was begun is discarded, or swept by the next command."""
-    target = service.folder if way == "put" else tmp_path / "target"
-    target.mkdir(exist_ok=True)
-    lay((tmp_path if way == "put" else service.folder) / "huge", HUGE)
-    words = ["put", "-j", "3", tmp_path / "huge", service.address]
-    if way == "get":
-        words = ["get", "-j", "3", f"{service.address}huge", f"{target}/"]
+    target, words = moving_huge(service, tmp_path, way)
     with client(*words) as process:
         wait_for(target, 1 << 20)
         others = children(process.pid)

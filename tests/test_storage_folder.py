@@ -17,7 +17,7 @@ from filexfer.storage.policy import Policy
 from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 BAD_NAMES = [
@@ -32,18 +32,6 @@ BAD_NAMES = [
     "a\0b",
     "\ud800",
 ]
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    (tmp_path / "top").mkdir()
-    return tmp_path / "top"
-
-
-@pytest.fixture
-def folder(top: Path) -> Iterator[Folder]:
-    with Folder(top) as found:
-        yield found
 
 
 def refusal(call: Callable[..., object], *arguments: object, **options: bool) -> str:

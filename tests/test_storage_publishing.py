@@ -74,12 +74,6 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 @pytest.fixture
-def top(tmp_path: Path) -> Path:
-    (tmp_path / "top").mkdir()
-    return tmp_path / "top"
-
-
-@pytest.fixture
 def cleanup() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack

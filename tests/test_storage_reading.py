@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import dig
 
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Entry
 from filexfer.errors import Code, FileError
@@ -44,12 +45,6 @@ def powerless() -> Iterator[None]:
         yield
     finally:
         assert libc.capset(header, before) == 0
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    (tmp_path / "top").mkdir()
-    return tmp_path / "top"
 
 
 @pytest.fixture
@@ -249,13 +244,7 @@ def test_a_folder_that_became_a_link_is_not_entered(
 @pytest.mark.case("D23")
 def test_a_very_deep_tree_is_walked_as_far_as_names_go(reading: Reading, top: Path) -> None:
     """No recursion ends it; what is too deep is told once."""
-    fd = os.open(top, os.O_RDONLY)
-    for _ in range(300):
-        os.mkdir("d", dir_fd=fd)
-        below = os.open("d", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
+    dig(top)
     failures: list[FileError] = []
     found = list(reading.walk("", failures.append))
     assert max(entry.name.count("/") for entry in found) in (63, 64)

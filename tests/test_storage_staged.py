@@ -8,7 +8,6 @@ import os
 import stat
 import threading
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,50 +18,20 @@ from filexfer.errors import Code, FileError
 from filexfer.hashing import digest_of
 from filexfer.names import derived
 from filexfer.storage import staged, system
-from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Choice, Decision, Policy
 from filexfer.storage.reading import Reading
 from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from filexfer.storage.folder import Folder
     from filexfer.storage.staged import Result, Staged
 
 TIME = 1_700_000_000_123_456_789
 SECOND = 1_000_000_000
 digest = digest_of("xxh3_128")
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    (tmp_path / "top").mkdir()
-    return tmp_path / "top"
-
-
-@pytest.fixture
-def folder(top: Path) -> Iterator[Folder]:
-    with Folder(top) as found:
-        yield found
-
-
-@pytest.fixture
-def stage(folder: Folder) -> Iterator[Callable[..., Staging]]:
-    """Return a function that begins an exchange; its arguments are a policy's and a durability."""
-    with ExitStack() as stack:
-
-        def begin(if_exists: str = "error", durability: str = "none", **rights: bool) -> Staging:
-            return stack.enter_context(Staging(folder, Policy(if_exists, **rights), durability))
-
-        yield begin
-
-
-@pytest.fixture(params=[True, False], ids=["native", "plain"])
-def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    is_native: bool = request.param
-    monkeypatch.setattr(system, "native", is_native)
-    return is_native
 
 
 def small(begun: Staging, name: str, data: bytes, mtime: int = TIME) -> Staged:

@@ -7,7 +7,6 @@ import re
 import stat
 import subprocess
 import sys
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,42 +20,12 @@ from filexfer.storage.policy import Choice, Policy
 from filexfer.storage.staging import Staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 MEBIBYTE = 1 << 20
 TIME = 1_700_000_000_123_456_789
 LEFT = ".fx-" + "0" * 32 + ".part"
-
-
-@pytest.fixture
-def top(tmp_path: Path) -> Path:
-    (tmp_path / "top").mkdir()
-    return tmp_path / "top"
-
-
-@pytest.fixture
-def folder(top: Path) -> Iterator[Folder]:
-    with Folder(top) as found:
-        yield found
-
-
-@pytest.fixture
-def stage(folder: Folder) -> Iterator[Callable[..., Staging]]:
-    """Return a function that begins an exchange; its arguments are a policy's and a durability."""
-    with ExitStack() as stack:
-
-        def begin(if_exists: str = "error", durability: str = "none", **rights: bool) -> Staging:
-            return stack.enter_context(Staging(folder, Policy(if_exists, **rights), durability))
-
-        yield begin
-
-
-@pytest.fixture(params=[True, False], ids=["native", "plain"])
-def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    is_native: bool = request.param
-    monkeypatch.setattr(system, "native", is_native)
-    return is_native
 
 
 def file(name: str, size: int = 0, mtime: int = TIME, mode: int = 0o644) -> Entry:

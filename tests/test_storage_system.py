@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="syncfs is a call of Linux")
 
 
-@pytest.fixture(params=[True, False], ids=["native", "plain"])
-def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    is_native: bool = request.param
-    monkeypatch.setattr(system, "native", is_native)
-    return is_native
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[int]:
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import SECONDS, Raw, Served, leftovers, tree_state
+from conftest import SECONDS, Raw, Served, dig, leftovers, tree_state
 from test_storage_reading import powerless
 
 from filexfer import (
@@ -513,13 +513,7 @@ def test_a_tree_deeper_than_names_may_be_arrives_as_far_as_that(route: Route) ->
     """Names on the wire have at most 64 components."""
     path = route.source / "tree"
     path.mkdir()
-    fd = os.open(path, os.O_RDONLY)
-    for _ in range(300):
-        os.mkdir("d", dir_fd=fd)
-        below = os.open("d", os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(fd)
+    dig(path)
     lay(path / "file")
     report = route.send("tree")
     assert {error.code for error in report.failures} == {Code.BAD_NAME}

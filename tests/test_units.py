@@ -18,7 +18,7 @@ from test_managed import Manager
 from test_serve import free_port
 
 from filexfer.cli import main
-from filexfer.server import GRACE_SECONDS
+from filexfer.serving.limits import DRAIN_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def test_what_a_service_may_do() -> None:
     """Every restriction stands there, and the end waits for longer than the server takes."""
     lines = unit()
     assert set(lines) >= HARDENED
-    assert int(value(lines, "TimeoutStopSec")) > GRACE_SECONDS
+    assert int(value(lines, "TimeoutStopSec")) > DRAIN_SECONDS
     assert value(lines, "StateDirectory") == "filexfer filexfer/files"
     assert "DynamicUser=yes" in lines
     assert value(lines, "IPAddressDeny") == "any"

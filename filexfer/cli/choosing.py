@@ -163,23 +163,20 @@ def _lines(path: str) -> list[str]:
 
 def _exclude(text: str) -> str:
     if not text.strip() or text.startswith("#"):
-        raise _wrong(f"'{shown(text)}' is no pattern; a # at its beginning is \\#")
+        raise UsageError(f"'{shown(text)}' is no pattern; a # at its beginning is \\#")
     return text
 
 
 def _include(text: str) -> str:
     if text.startswith("!"):
-        raise _wrong(f"'{shown(text)}' has a ! already; as a part of a name it is \\!")
+        raise UsageError(f"'{shown(text)}' has a ! already; as a part of a name it is \\!")
     return "!" + _exclude(text)
 
 
 def _size(text: str) -> int:
     from filexfer.rates import parse_size  # noqa: PLC0415 - seldom needed
 
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise _wrong(error) from error
+    return parse_size(text)
 
 
 def _moment(text: str) -> float:
@@ -187,13 +184,4 @@ def _moment(text: str) -> float:
 
     from filexfer.choice.filter import parse_moment  # noqa: PLC0415 - seldom needed
 
-    try:
-        return parse_moment(text, time())
-    except UsageError as error:
-        raise _wrong(error) from error
-
-
-def _wrong(text: object) -> Exception:
-    from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
-
-    return ArgumentTypeError(str(text))
+    return parse_moment(text, time())

@@ -5,10 +5,9 @@ This module must not know how a limit is kept.
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
-
-from filexfer import Limits
+from filexfer import Limits, UsageError
 from filexfer.cli.parsing import Further
+from filexfer.rates import parse_size
 from filexfer.serving.limits import CHANGEABLE
 
 TYPE_CHECKING = False
@@ -29,7 +28,7 @@ def add(parser: ArgumentParser) -> None:
             group.add_argument(
                 limit.option,
                 dest=limit.name,
-                type=_size if "bytes" in limit.unit else _number(limit.unit),
+                type=parse_size if "bytes" in limit.unit else _number(limit.unit),
                 default=limit.default,
                 metavar=_METAVARS[limit.unit],
                 help=Further(_help(limit)),
@@ -58,18 +57,6 @@ def _number(unit: str) -> Callable[[str], float]:
         try:
             return float(text) if unit == "seconds" else int(text)
         except ValueError:
-            raise ArgumentTypeError(f"{text!r} is no number") from None
+            raise UsageError(f"{text!r} is no number") from None
 
     return number
-
-
-def _size(text: str) -> int:
-    from filexfer import UsageError  # noqa: PLC0415 - loaded by now
-    from filexfer.rates import parse  # noqa: PLC0415 - seldom needed
-
-    try:
-        if "bit" not in text and "/" not in text:
-            return parse(text)
-        raise UsageError(text)
-    except UsageError:
-        raise ArgumentTypeError(f"{text!r} is no size, such as 500K, 20M or 2G") from None

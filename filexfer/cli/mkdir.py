@@ -5,7 +5,7 @@ This module must not know how a request travels.
 
 from __future__ import annotations
 
-from filexfer import ExitCode, FileError
+from filexfer import ExitCode
 from filexfer.cli import options, output
 
 TYPE_CHECKING = False
@@ -28,14 +28,6 @@ def run(arguments: Namespace) -> int:
     """Make the folders, and return the exit code."""
     code = ExitCode.OK
     for remote in [options.place(text) for text in arguments.remotes]:
-        failure = None
         with options.client_for(remote, arguments) as client:
-            try:
-                client.make_folder(remote.path)
-            except FileError as error:
-                output.say(f"filexfer: {error}")
-                code = ExitCode.SOME_FAILED
-                failure = error
-        if arguments.json:
-            arguments.json.outcome(remote.path, "made", failure)
+            code = max(code, output.attempt(arguments, "made", client.make_folder, remote.path))
     return code

@@ -5,7 +5,7 @@ This module must not know how a request travels.
 
 from __future__ import annotations
 
-from filexfer import ExitCode, FileError, UsageError
+from filexfer import ExitCode, UsageError
 from filexfer.cli import options, output
 
 TYPE_CHECKING = False
@@ -50,14 +50,9 @@ def run(arguments: Namespace) -> int:
     code = ExitCode.OK
     with options.client_for(there, arguments) as client:
         for remote in remotes:
-            failure = None
-            try:
-                client.move(remote.path, to, overwrite=arguments.overwrite)
-            except FileError as error:
-                output.say(f"filexfer: {error}")
-                code, failure = ExitCode.SOME_FAILED, error
-            if arguments.json:
-                arguments.json.outcome(remote.path, "moved", failure)
+            how = {"to": to, "overwrite": arguments.overwrite}
+            done = output.attempt(arguments, "moved", client.move, remote.path, **how)
+            code = max(code, done)
     return code
 
 

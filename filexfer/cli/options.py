@@ -23,6 +23,7 @@ from filexfer.cli.parsing import (
     Further,
     group,
 )
+from filexfer.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -317,8 +318,6 @@ def refuse_for_streams(choices: Options) -> None:
 
     """
     if choices.filter or choices.mirror:
-        from filexfer import UsageError  # noqa: PLC0415 - see the module's text
-
         raise UsageError("nothing can be chosen or deleted where - stands for a file")
 
 
@@ -328,9 +327,7 @@ def _jobs(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
-
-        raise ArgumentTypeError(f"{text!r} is neither a number nor 'auto'") from None
+        raise UsageError(f"{text!r} is neither a number nor 'auto'") from None
 
 
 def _seconds(text: str) -> float:
@@ -339,22 +336,14 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= _SECONDS_MAX:
-        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
-
-        raise ArgumentTypeError(f"{text!r} is no number of seconds above 0, up to {_SECONDS_MAX}")
+        raise UsageError(f"{text!r} is no number of seconds above 0, up to {_SECONDS_MAX}")
     return value
 
 
 def _rate(text: str) -> int:
-    from filexfer import UsageError  # noqa: PLC0415 - see the module's text
     from filexfer.rates import parse  # noqa: PLC0415 - seldom needed
 
-    try:
-        return parse(text)
-    except UsageError as error:
-        from argparse import ArgumentTypeError  # noqa: PLC0415 - loaded by now
-
-        raise ArgumentTypeError(str(error)) from error
+    return parse(text)
 
 
 def _hidden() -> str:

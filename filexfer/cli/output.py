@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from filexfer.errors import ExitCode, LocalError
+from filexfer.errors import ExitCode, FileError, LocalError
 from filexfer.names import shown
 from filexfer.report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     from filexfer.report import FileResult
 
@@ -129,6 +130,30 @@ def size(number: float) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError  # the loop returns
+
+
+def attempt(
+    arguments: Namespace, result: str, act: Callable[..., object], name: str, **how: Any
+) -> ExitCode:
+    """Do something with one name on a server, tell if it fails, and return the exit code.
+
+    Args:
+        arguments: Of the command.
+        result: What was done to it then, in a word.
+        act: Does it.
+        name: What with.
+        how: More for *act*.
+
+    """
+    failure = None
+    try:
+        act(name, **how)
+    except FileError as error:
+        say(f"filexfer: {error}")
+        failure = error
+    if arguments.json:
+        arguments.json.outcome(name, result, failure)
+    return ExitCode.SOME_FAILED if failure else ExitCode.OK
 
 
 def _name_file(file: FileResult) -> None:

@@ -5,7 +5,7 @@ This module must not know how a request travels.
 
 from __future__ import annotations
 
-from filexfer import ExitCode, FileError, UsageError
+from filexfer import ExitCode, UsageError
 from filexfer.cli import options, output
 
 TYPE_CHECKING = False
@@ -36,14 +36,8 @@ def run(arguments: Namespace) -> int:
     for remote in [options.place(text) for text in arguments.remotes]:
         if not remote.path:
             raise UsageError("the folder that is served cannot be removed")
-        failure = None
+        how = {"recursive": arguments.recursive}
         with options.client_for(remote, arguments) as client:
-            try:
-                client.remove(remote.path, recursive=arguments.recursive)
-            except FileError as error:
-                output.say(f"filexfer: {error}")
-                code = ExitCode.SOME_FAILED
-                failure = error
-        if arguments.json:
-            arguments.json.outcome(remote.path, "removed", failure)
+            done = output.attempt(arguments, "removed", client.remove, remote.path, **how)
+            code = max(code, done)
     return code

@@ -43,7 +43,6 @@ Running servers know a token as soon as it is added, and refuse it from its next
 it is revoked or has expired; what is under way then is finished. The quota is of all files below
 DIR, whoever put them there.
 """
-_SIZE = re.compile(r"[0-9.]+ ?([KkMGT](i?B)?|B)?", re.ASCII)
 _SPAN = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -174,16 +173,10 @@ def _rights(text: str) -> list[str]:
 
 
 def _size(text: str | None, option: str) -> int | None:
-    if text is None:
-        return None
-    if not _SIZE.fullmatch(text):
-        raise UsageError(f"{option}: '{shown(text)}' is no size, such as 500K, 2G or 20MB")
     try:
-        return rates.parse(text)
-    except UsageError:
-        raise UsageError(
-            f"{option}: '{shown(text)}' is no size, such as 500K, 2G or 20MB"
-        ) from None
+        return None if text is None else rates.parse_size(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _time(text: str) -> int:

@@ -22,6 +22,7 @@ from filexfer.measure.stats import (
     WALKING,
     WRITING,
 )
+from filexfer.storage.delegating import Delegating, DelegatingTarget
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staging import Staging
 from filexfer.wire.waiting import Waiting
@@ -157,24 +158,17 @@ class TimedHash:
 # Storages that are read
 
 
-class TimedReader:
+class TimedReader(Delegating):
     """Access to the files of a storage; the walk is measured where it is used."""
 
     def __init__(self, stats: Stats, reader: Reader, new: Callable[[str], Hash]) -> None:
+        super().__init__(reader)
         self._stats = stats
-        self._reader = reader
         self._new = new
         self._read = _timed(stats, READING, reader.read)
         self._large = _timed(stats, READING, reader.large)
-        self.walk = reader.walk
-        self.has_folders = reader.has_folders
+        self._digest = reader.digest
         self.stat = _timed(stats, WALKING, reader.stat)
-        self.close = reader.close
-
-    @property
-    def newest(self) -> int:
-        """When what was looked at by name was changed last, in nanoseconds."""
-        return self._reader.newest
 
     def read(self, entry: Entry, limit: int) -> bytes | None:
         """Return a small file's bytes, all of one moment, or None if it is larger than *limit*."""
@@ -199,30 +193,23 @@ class TimedReader:
         hashed = sizes[HASHING]
         before = self._stats.switch(READING)
         try:
-            return self._reader.digest(name, algorithm, tick, new or self._new)
+            return self._digest(name, algorithm, tick, new or self._new)
         finally:
             self._stats.switch(before)
             sizes[READING] += sizes[HASHING] - hashed
 
 
-class TimedFile:
+class TimedFile(Delegating):
     """An open file that is read in pieces."""
 
     def __init__(self, stats: Stats, file: OpenFile) -> None:
-        self._file = file
+        super().__init__(file)
         self.entry = file.entry
         self.sparse = file.sparse
         self.read_into = _giving(stats, READING, file.read_into)
         self.hole = _timed(stats, READING, file.hole)
         self.read_at = _timed(stats, READING, file.read_at)
-        self.until_hole = file.until_hole
-        self.check_unchanged = file.check_unchanged
         self.close = _timed(stats, READING, file.close)
-
-    @property
-    def size(self) -> int | None:
-        """Bytes, or None if that is not known before the end."""
-        return self._file.size
 
 
 # Storages that are written
@@ -253,37 +240,18 @@ class TimedStaging(Staging):
         self._flush_folder(descriptor)
 
 
-class TimedTarget:
+class TimedTarget(DelegatingTarget):
     """Where files are put."""
 
     def __init__(self, stats: Stats, target: Target) -> None:
+        super().__init__(target)
         self._stats = stats
-        self._target = target
         self._small = _timed(stats, WRITING, target.small)
         self._begin = _timed(stats, WRITING, target.begin)
-        self.durability = target.durability
-        self.policy = target.policy
         self.find = _timed(stats, WALKING, target.find)
         self.judge = _timed(stats, WALKING, target.judge)
         self.link = _timed(stats, WRITING, target.link)
         self.make_folder = _timed(stats, WRITING, target.make_folder)
-        self.seal = target.seal
-        self.flush_failed = target.flush_failed
-        self.place = target.place
-
-    @property
-    def found_identical(self) -> bool:
-        """Whether what was there counts as done, and may not be durable yet."""
-        return self._target.found_identical
-
-    @found_identical.setter
-    def found_identical(self, value: bool) -> None:
-        self._target.found_identical = value
-
-    @property
-    def folders_opened(self) -> int:
-        """How many folders were opened so far."""
-        return self._target.folders_opened
 
     def small(self, entry: Entry, data: memoryview) -> Item:
         """Write a file whose bytes are at hand and verified."""

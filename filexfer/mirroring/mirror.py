@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 
 from filexfer.choice.above import finish
-from filexfer.choice.chosen import Chosen
+from filexfer.choice.filtered_upload import FilteredStorage
 from filexfer.entry import FOLDER
 from filexfer.errors import Code, FileError, UsageError
-from filexfer.mirroring.doomed import Refusal, doomed
-from filexfer.mirroring.mirrored import check
+from filexfer.mirroring.extraneous import Refusal, extraneous
+from filexfer.mirroring.requirements import check
 from filexfer.names import join
 from filexfer.storage.folder import Folder
 from filexfer.storage.policy import Policy
@@ -23,47 +23,44 @@ from filexfer.wire import protocol, requests
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypeVar
 
     from filexfer.entry import Entry
     from filexfer.options import Mirror, Options
     from filexfer.planning.plan import Plan
     from filexfer.report import Report
-    from filexfer.storage.contract import Readable, Reader
+    from filexfer.storage.contract import Reader
     from filexfer.transfer.landing import Download
     from filexfer.transfer.sources import Source
     from filexfer.wire.connection import Connection
+
+    T = TypeVar("T")
 
 
 # Upload
 
 
-def find_up(
-    connection: Connection, sources: Sequence[Source], mirror: Mirror, report: Report
-) -> list[tuple[Source, list[str]]]:
-    """Return for each source what is to be removed, by names below it; the innermost first.
-
-    If nothing may be removed the report says why, and nothing is returned.
+def _extra_up(
+    connection: Connection, sources: Sequence[Source], mirror: Mirror
+) -> Iterator[tuple[Source, list[str]]]:
+    """Yield for each source what is extra on the server, by names below it; the innermost first.
 
     Raises:
         NetworkError: if the connection fails.
         FileError: if the server does not tell what is there.
+        Refusal: if nothing may be removed.
 
     """
-    found = []
     for source in sources:
-        storage: Readable = source.storage
-        made = storage.reading() if not isinstance(storage, Chosen) else storage.storage.reading()
-        judge = storage.judge(made) if isinstance(storage, Chosen) else None
+        filtered = source.storage if isinstance(source.storage, FilteredStorage) else None
+        made = (filtered.storage if filtered else source.storage).reading()
+        judge = filtered.judge(made) if filtered else None
         side = _Local(made, source.name)
+        there = _listing(connection, source.wire_name)
         try:
-            names = doomed(side.entries, _listing(connection, source.wire_name), judge, mirror)
-        except Refusal as refusal:
-            report.undeleted = _because(refusal)
-            return []
+            yield source, extraneous(side.entries, there, judge, mirror)
         finally:
             made.close()
-        found.append((source, names))
-    return found if _are_few([names for _, names in found], mirror, report) else []
 
 
 def up(connection: Connection, sources: Sequence[Source], options: Options, report: Report) -> None:
@@ -73,10 +70,11 @@ def up(connection: Connection, sources: Sequence[Source], options: Options, repo
         NetworkError: if the connection fails; what could not be removed is in the report.
 
     """
-    if not options.mirror or _has_failed(report):
+    mirror = options.mirror
+    if not mirror or _has_failed(report):
         return
     touched: list[Offer] = []
-    for source, names in find_up(connection, sources, options.mirror, report):
+    for source, names in _allowed(_extra_up(connection, sources, mirror), mirror, report):
         whole = [join(source.wire_name, name) for name in names]
         messages = [protocol.Remove(name=name) for name in whole]
         for name, error in zip(whole, requests.carry_out_all(connection, messages), strict=True):
@@ -94,7 +92,7 @@ def plan_up(connection: Connection, sources: Sequence[Source], mirror: Mirror, p
 
     """
     if not _has_failed(plan):
-        for source, names in find_up(connection, sources, mirror, plan):
+        for source, names in _allowed(_extra_up(connection, sources, mirror), mirror, plan):
             for name in names:
                 plan.doom(join(source.wire_name, name))
 
@@ -157,19 +155,10 @@ def target(mapping: Download) -> Folder:
     return Folder(mapping.root or ".")
 
 
-def find_down(
-    connection: Connection, folder: Folder, mapping: Download, mirror: Mirror, report: Report
-) -> list[tuple[str, list[str]]]:
-    """Return for each source what is to be removed here, by names below it; the innermost first.
-
-    If nothing may be removed the report says why, and nothing is returned.
-
-    Raises:
-        NetworkError: if the connection fails.
-        FileError: if the server does not tell what is there.
-
-    """
-    found = []
+def _extra_down(
+    connection: Connection, folder: Folder, mapping: Download, mirror: Mirror
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield for each source what is extra here, as for an upload."""
     for name, local in mapping.targets.items():
         judge = mapping.judges.of(name) if mapping.judges else None
         here = folder.list(local, recursive=True) if folder.find(local) else iter(())
@@ -177,12 +166,7 @@ def find_down(
         def there(name: str = name) -> Iterator[Entry]:
             return requests.listing(connection, name, recursive=True)
 
-        try:
-            found.append((name, doomed(there, here, judge, mirror)))
-        except Refusal as refusal:
-            report.undeleted = _because(refusal)
-            return []
-    return found if _are_few([names for _, names in found], mirror, report) else []
+        yield name, extraneous(there, here, judge, mirror)
 
 
 def down(
@@ -194,9 +178,10 @@ def down(
         NetworkError: if the connection fails; what could not be removed is in the report.
 
     """
-    if not options.mirror or _has_failed(report):
+    mirror = options.mirror
+    if not mirror or _has_failed(report):
         return
-    for top, names in find_down(connection, folder, mapping, options.mirror, report):
+    for top, names in _allowed(_extra_down(connection, folder, mapping, mirror), mirror, report):
         local = mapping.targets[top]
         for name in names:
             whole = join(local, name)
@@ -227,7 +212,7 @@ def plan_down(connection: Connection, mapping: Download, mirror: Mirror, plan: P
     if _has_failed(plan) or not os.path.isdir(mapping.root or "."):
         return
     with target(mapping) as folder:
-        for name, names in find_down(connection, folder, mapping, mirror, plan):
+        for name, names in _allowed(_extra_down(connection, folder, mapping, mirror), mirror, plan):
             for each in names:
                 plan.doom(join(mapping.targets[name], each))
 
@@ -235,24 +220,28 @@ def plan_down(connection: Connection, mapping: Download, mirror: Mirror, plan: P
 # Both ways
 
 
-def _because(refusal: Refusal) -> str:
-    return f"nothing was deleted: {refusal}"
+def _allowed(
+    extra: Iterator[tuple[T, list[str]]], mirror: Mirror, report: Report
+) -> list[tuple[T, list[str]]]:
+    """Return what is to be removed; if nothing may be, the report says why."""
+    try:
+        found = list(extra)
+    except Refusal as refusal:
+        report.undeleted = f"nothing was deleted: {refusal}"
+        return []
+    count = sum(len(names) for _, names in found)
+    if mirror.most is None or count <= mirror.most:
+        return found
+    report.undeleted = (
+        f"nothing was deleted: it would be {count:,} files and folders, and {mirror.most:,} may be"
+    )
+    return []
 
 
 def _has_failed(report: Report) -> bool:
     if report.failed:
         report.undeleted = "nothing was deleted, because not everything is there"
     return bool(report.failed)
-
-
-def _are_few(found: Iterable[list[str]], mirror: Mirror, report: Report) -> bool:
-    count = sum(map(len, found))
-    if mirror.most is None or count <= mirror.most:
-        return True
-    report.undeleted = (
-        f"nothing was deleted: it would be {count:,} files and folders, and {mirror.most:,} may be"
-    )
-    return False
 
 
 def _note(name: str, error: FileError | None, report: Report) -> None:

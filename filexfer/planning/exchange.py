@@ -16,7 +16,7 @@ This module must not know retries, or how sources and destinations were chosen.
 
 from __future__ import annotations
 
-from filexfer.choice.choosing import ChoosingAnswers
+from filexfer.choice.filtering_receiver import FilteringAnswers
 from filexfer.entry import FILE, FOLDER
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
@@ -258,11 +258,8 @@ class GetPlanner(PutAnswerer):
         self._judges = judges
         self._plan = plan
         self._unsent: dict[str, FileError] = {}  # what may yet be asked about
-        answers = (
-            _ChoosingAnswers(connection, staging, plan, place, judges)
-            if judges
-            else _GetAnswers(connection, staging, plan, place)
-        )
+        ends = (connection, staging, plan, place)
+        answers = _FilteringAnswers(*ends, judges=judges) if judges else _GetAnswers(*ends)
         answers.unsent = self._unsent
         self._takers[protocol.Ask] = answers.answer
         self._takers[protocol.Unsent] = self._take_unsent
@@ -311,7 +308,7 @@ class _GetAnswers(_PutAnswers):
         return letter
 
 
-class _ChoosingAnswers(ChoosingAnswers, _GetAnswers):
+class _FilteringAnswers(FilteringAnswers, _GetAnswers):
     """The same, where not everything is taken."""
 
 

@@ -146,7 +146,7 @@ class Comparison:
 
     def _by_digest(self, reading: Reading, part: str) -> Iterator[Difference]:
         """Compare the contents of those of which sizes do not tell."""
-        for asked in self._client.ask(self._questions()):
+        for asked in self._client.digests(self._questions()):
             assert isinstance(asked, _Asked)  # noqa: S101 - they were made below
             name, here, there = asked.here.name, asked.here, asked.there
             try:

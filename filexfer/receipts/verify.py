@@ -106,7 +106,7 @@ def verify_remote(
                 else:
                     yield _Asked(record, name)
 
-    for asked in client.ask(questions()):
+    for asked in client.digests(questions()):
         assert isinstance(asked, _Asked)  # noqa: S101 - they were made above
         yield from refused
         refused.clear()

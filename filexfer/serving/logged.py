@@ -10,8 +10,8 @@ from __future__ import annotations
 from filexfer.entry import FOLDER
 from filexfer.errors import Code
 from filexfer.serving.transfers import CUT, FAILED, Record, is_wanted
-from filexfer.storage.policy import Choice
 from filexfer.transfer.receiver import Receiver
+from filexfer.transfer.replies import RESULTS
 from filexfer.transfer.sender import Sender
 from filexfer.wire import protocol
 
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from filexfer.wire.connection import Connection
     from filexfer.wire.header import SmallFile
     from filexfer.wire.protocol import File
-
-_RESULTS = {
-    Choice.IDENTICAL: protocol.IDENTICAL,
-    Choice.SKIP: protocol.SKIPPED,
-    Choice.KEEP_BOTH: protocol.KEPT,
-}
 
 
 def receiver(connection: Connection, staging: Target, report: Report, who: str) -> Receiver:
@@ -89,7 +83,7 @@ class _LoggedReceiver(Receiver):
                     entry.name,
                     entry.size,
                     entry.digest,
-                    _RESULTS.get(result.choice, protocol.STORED),
+                    RESULTS[result.choice],
                     as_name=result.name,
                 )
 

@@ -16,6 +16,7 @@ from filexfer.storage.folder import names_checked
 from filexfer.storage.policy import Choice
 from filexfer.storage.publishing import Publisher
 from filexfer.storage.staged import Result
+from filexfer.transfer.replies import RESULTS
 from filexfer.wire import protocol, ranged
 from filexfer.wire.protocol import IF_EXISTS
 
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from filexfer.wire.connection import Connection
 
 OPEN_MAX = 4  # files begun and not finished
-_RESULTS = {
-    Choice.TAKE: protocol.STORED,
-    Choice.REPLACE: protocol.STORED,
-    Choice.IDENTICAL: protocol.IDENTICAL,
-    Choice.SKIP: protocol.SKIPPED,
-    Choice.KEEP_BOTH: protocol.KEPT,
-}
 
 
 class Ranges:
@@ -92,7 +86,7 @@ class Ranges:
                 raise FileError(decision.code, entry.name, decision.text)
             if decision.choice in (Choice.IDENTICAL, Choice.SKIP):
                 Publisher(staging, lambda *_: None, self._tick).settle_identical()
-                self._connection.send(ranged.Begun(result=_RESULTS[decision.choice]))
+                self._connection.send(ranged.Begun(result=RESULTS[decision.choice]))
                 return
             assembly = Assembly(staging, entry)
         finally:
@@ -169,7 +163,7 @@ class Ranges:
                 name=result.name or entry.name,
                 size=entry.size,
                 hash=entry.extra,
-                result=_RESULTS[result.choice],
+                result=RESULTS[result.choice],
             )
         )
 
@@ -178,7 +172,7 @@ class Ranges:
         if result.error:
             self._put.add(entry.name, 0, "", FAILED, result.error.text)
         else:
-            word = _RESULTS[result.choice]
+            word = RESULTS[result.choice]
             self._put.add(entry.name, entry.size, entry.extra, word, as_name=result.name)
         self._put.flush()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from filexfer.entry import FILE
 from filexfer.errors import Code, FileError
 from filexfer.names import shown
+from filexfer.storage.delegating import Delegating, DelegatingTarget
 from filexfer.storage.policy import Choice, Decision
 
 TYPE_CHECKING = False
@@ -24,7 +25,7 @@ def check(digest: str, expected: str, name: str) -> None:
         raise FileError(Code.HASH_MISMATCH, name, f"has the digest {shown(digest)}, not {expected}")
 
 
-class Expecting:
+class Expecting(DelegatingTarget):
     """A target that takes one file, by its digest.
 
     What has come is verified against the digest that its sender named before it is put here; so
@@ -37,28 +38,8 @@ class Expecting:
     """
 
     def __init__(self, target: Target, digest: str) -> None:
-        self._target = target
+        super().__init__(target)
         self._digest = digest
-        self.durability = target.durability
-        self.policy = target.policy
-        self.find = target.find
-        self.seal = target.seal
-        self.flush_failed = target.flush_failed
-        self.place = target.place
-
-    @property
-    def found_identical(self) -> bool:
-        """Whether what was there counts as done, and may not be durable yet."""
-        return self._target.found_identical
-
-    @found_identical.setter
-    def found_identical(self, value: bool) -> None:
-        self._target.found_identical = value
-
-    @property
-    def folders_opened(self) -> int:
-        """How many folders were opened so far."""
-        return self._target.folders_opened
 
     def judge(self, offered: Entry, tick: Callable[[], object]) -> Decision:
         """Say what would happen to *offered*, without doing it."""
@@ -95,15 +76,13 @@ class Expecting:
             raise FileError(Code.NOT_REGULAR, entry.name, text)
 
 
-class _Writer:
+class _Writer(Delegating):
     """A file being written, whose digest is known at its end."""
 
     def __init__(self, writer: Writer, digest: str) -> None:
-        self._digest = digest
+        super().__init__(writer)
         self._writer = writer
-        self.write = writer.write
-        self.skip = writer.skip
-        self.discard = writer.discard
+        self._digest = digest
 
     def finish(self, entry: Entry) -> Item:
         """Return it ready to be published; of another digest, nothing of it is left."""

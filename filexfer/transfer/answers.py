@@ -47,6 +47,8 @@ class Answers:
 
     """
 
+    asks_all = False
+
     def __init__(
         self,
         connection: Connection,
@@ -58,7 +60,6 @@ class Answers:
         self._staging = staging
         self._report = report
         self._place = place
-        self.asks_all = False
 
     def answer(self, message: Ask) -> None:
         """Answer a question."""

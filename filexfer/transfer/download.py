@@ -92,10 +92,10 @@ class Download:
         self._fresh = all(local and folder.find(local) is None for local in targets.values())
         self._kind: Callable[..., Receiver] = Receiver
         if mapping and mapping.judges:
-            from filexfer.choice.choosing import ChoosingReceiver  # noqa: PLC0415 - seldom needed
+            from filexfer.choice.filtering_receiver import FilteringReceiver  # noqa: PLC0415 - seldom needed
 
             self._fresh = False
-            self._kind = partial(ChoosingReceiver, judges=mapping.judges)
+            self._kind = partial(FilteringReceiver, judges=mapping.judges)
 
     def run(
         self,

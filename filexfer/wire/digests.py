@@ -56,6 +56,21 @@ class Question:
             return False
         return self.size in (None, entry.size)
 
+    def found(self) -> str:
+        """Return the digest.
+
+        Raises:
+            FileError: if there is none; says why.
+
+        """
+        if self.error:
+            raise self.error
+        if self.entry is None:
+            raise FileError(Code.NOT_FOUND, self.name, "no such file or folder")
+        if self.entry.type != FILE:
+            raise FileError(Code.NOT_REGULAR, self.name, "is not a regular file")
+        return self.digest
+
 
 def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Question]:
     """Yield the questions as they are answered: size and type first, and the digest if need be.

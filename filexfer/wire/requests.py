@@ -5,10 +5,9 @@ This module must not know how connections are made, or what the answers are for.
 
 from __future__ import annotations
 
-from filexfer.entry import FILE
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.names import shown
-from filexfer.wire import moving, protocol, ranged
+from filexfer.wire import moving, protocol
 from filexfer.wire.protocol import State
 
 TYPE_CHECKING = False
@@ -82,22 +81,6 @@ def _look(
     if failure:
         raise failure
     return files
-
-
-def digest(connection: Connection, name: str, algorithm: str) -> str:
-    """Return the digest that the server makes of a file now.
-
-    Raises:
-        FileError: if it is no file, may not be read, or changes meanwhile.
-
-    """
-    entry = stat(connection, [name])[name]
-    if entry is None:
-        raise FileError(Code.NOT_FOUND, name, "no such file or folder")
-    if entry.type != FILE:
-        raise FileError(Code.NOT_REGULAR, name, "is not a regular file")
-    connection.send(ranged.DigestOf(name=name, total=entry.size, mtime=entry.mtime, hash=algorithm))
-    return read(connection, ranged.Hashed, name).hash
 
 
 def count(connection: Connection, name: str, rights: Callable[[], frozenset[str]]) -> int:

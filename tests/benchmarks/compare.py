@@ -16,7 +16,6 @@ import argparse
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,12 +30,12 @@ from figures import LIMIT, Figures, from_json
 from machine import machine
 from processes import Failed, floor
 from rounds import Course
+from script import list_of, positive, run
 from tool import Tool, versions
 from tools import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 MEMORY = Path("/dev/shm")
@@ -162,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, known in (("workloads", WORKLOADS), ("tools", TOOLS), ("directions", DIRECTIONS)):
         names = list(known)
         text = f"some of {', '.join(names)} (default: all)"
-        kind = _list_of(names)
+        kind = list_of(names)
         what.add_argument(f"--{name}", type=kind, default=names, metavar="NAME,...", help=text)
     how = parser.add_argument_group("how")
     for name, default, text in (
@@ -172,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         ("limit", 60, "seconds after which a run is stopped"),
     ):
         said = f"{text} (default: {default})"
-        how.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=said)
+        how.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=said)
     text = f"the tree to move (default: {STANDARD_LIBRARY})"
     how.add_argument("--tree", type=_folder, default=STANDARD_LIBRARY, help=text)
     place = MEMORY if os.access(MEMORY, os.W_OK) else Path(tempfile.gettempdir())
@@ -189,23 +188,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list_of(known: list[str]) -> Callable[[str], list[str]]:
-    def words(text: str) -> list[str]:
-        found = text.split(",")
-        for each in found:
-            if each not in known:
-                raise argparse.ArgumentTypeError(f"{each!r} is none of {', '.join(known)}")
-        return [each for each in known if each in found]
-
-    return words
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
-
-
 def _folder(text: str) -> Path:
     path = Path(text).resolve()
     if not path.is_dir():
@@ -213,14 +195,5 @@ def _folder(text: str) -> Path:
     return path
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End in order, so that servers are stopped and data is removed; once is enough."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _end)
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(main())
+    run(main)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,16 +22,12 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data import Data, Maker, NoRoom, differences
 from machine import machine
 from processes import HOST, Failed, Service, free_port, measured
+from script import list_of, positive, run
 from tool import find
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
 
 LEVELS = ("none", "batch", "file")
 MEMORY = ("tmpfs", "ramfs")
@@ -158,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, known, must in (("workloads", WORKLOADS, ""), ("levels", LEVELS, "none")):
         names = list(known)
         text = f"some of {', '.join(names)} (default: all)"
-        kind = _list_of(names, must)
+        kind = list_of(names, must)
         parser.add_argument(f"--{name}", type=kind, default=names, metavar="NAME,...", help=text)
     for name, default, text in (
         ("rounds", 5, "how often each level runs"),
@@ -167,37 +162,12 @@ def _parser() -> argparse.ArgumentParser:
         ("limit", 300, "seconds after which a run is stopped"),
     ):
         said = f"{text} (default: {default})"
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=said)
+        parser.add_argument(f"--{name}", type=positive, default=default, metavar="N", help=said)
     place = Path(tempfile.gettempdir())
     text = f"a folder on the disk to be measured (default: {place})"
     parser.add_argument("--dir", type=Path, default=place, help=text)
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
-
-
-def _list_of(known: list[str], must: str) -> Callable[[str], list[str]]:
-    def words(text: str) -> list[str]:
-        found = {must, *text.split(",")} - {""}
-        for each in found - set(known):
-            raise argparse.ArgumentTypeError(f"{each!r} is none of {', '.join(known)}")
-        return [each for each in known if each in found]
-
-    return words
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End in order, so that servers are stopped and data is removed; once is enough."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _end)
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(main())
+    run(main)

@@ -26,7 +26,7 @@ class Refusal(Exception):  # noqa: N818 - why nothing is removed; goes no furthe
     """Nothing may be removed; the text says why."""
 
 
-def doomed(
+def extraneous(
     source: Callable[[], Iterator[Entry]],
     target: Iterator[Entry],
     judge: Judge | None,
@@ -81,14 +81,14 @@ def _add_above(name: str, folders: set[str]) -> None:
         folders.add(name)
 
 
-def _innermost_first(doomed: list[str], entered: set[str], kept: set[str]) -> list[str]:
+def _innermost_first(found: list[str], entered: set[str], kept: set[str]) -> list[str]:
     emptied: set[str] = set()
-    found = []
-    for name in sorted(doomed, key=lambda each: each.count("/"), reverse=True):
+    ordered = []
+    for name in sorted(found, key=lambda each: each.count("/"), reverse=True):
         if name not in kept and (name not in entered or name in emptied):
-            found.append(name)
+            ordered.append(name)
             emptied.add(name.rpartition("/")[0])
-    return found
+    return ordered
 
 
 class _Names:
@@ -128,14 +128,14 @@ class _Names:
         return index if index < len(self._hashes) and self._hashes[index] == key else -1
 
 
-def _other_spellings(doomed: Iterable[str], names: _Names, source: Iterator[Entry]) -> set[str]:
+def _other_spellings(extra: Iterable[str], names: _Names, source: Iterator[Entry]) -> set[str]:
     """Return the names that a file system may have in the place of names at the source.
 
     One that knows no capitals, or writes accents in its own way, shows a file under another name
     than it was given.
     """
     by_fold: dict[str, list[str]] = {}
-    for name in doomed:
+    for name in extra:
         by_fold.setdefault(_fold(name), []).append(name)
     found: set[str] = set()
     for entry in source:

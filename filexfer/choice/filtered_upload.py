@@ -13,6 +13,7 @@ from filexfer.choice.judge import IGNORE_MAX, Judge, Verdict
 from filexfer.entry import FILE, FOLDER, Extent
 from filexfer.errors import Code, FileError, UsageError
 from filexfer.names import join
+from filexfer.storage.delegating import Delegating
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,16 +58,16 @@ def choose(sources: Sequence[Source], options: Options, rights: Iterable[str]) -
 
     """
     if options.mirror:
-        from filexfer.mirroring import mirrored  # noqa: PLC0415 - seldom needed
+        from filexfer.mirroring import requirements  # noqa: PLC0415 - seldom needed
 
-        mirrored.check([source.wire_name for source in sources], rights, ("list", "delete"))
+        requirements.check([source.wire_name for source in sources], rights, ("list", "delete"))
     missing: list[FileError] = []
     chosen = options.filter
     if chosen is None:
         return missing
     for source in sources:
         storage = source.storage
-        source.storage = made = Chosen(storage, source.name, chosen)
+        source.storage = made = FilteredStorage(storage, source.name, chosen)
         reader = storage.reading()
         try:
             for name in chosen.names or ():
@@ -80,7 +81,7 @@ def choose(sources: Sequence[Source], options: Options, rights: Iterable[str]) -
     return missing
 
 
-class Chosen:
+class FilteredStorage:
     """A storage of which one source shows what is taken of it.
 
     Args:
@@ -141,28 +142,19 @@ class Chosen:
             return True
 
 
-class _Reader:
+class _Reader(Delegating):
     """Access to a storage; shows what is taken."""
 
-    def __init__(self, reader: Reader, chosen: Chosen, judge: Judge) -> None:
+    def __init__(self, reader: Reader, storage: FilteredStorage, judge: Judge) -> None:
+        super().__init__(reader)
         self._reader = reader
-        self._chosen = chosen
+        self._storage = storage
         self._judge = judge
-        self.has_folders = reader.has_folders
-        self.read = reader.read
-        self.large = reader.large
-        self.digest = reader.digest
-        self.close = reader.close
-
-    @property
-    def newest(self) -> int:
-        """When what was looked at by name was changed last, in nanoseconds."""
-        return self._reader.newest
 
     def stat(self, name: str) -> Entry:
         """Return what *name* is; a source that is left out fails for that reason."""
         entry = self._reader.stat(name)
-        if name == self._chosen.top and entry.type != FOLDER:
+        if name == self._storage.top and entry.type != FOLDER:
             verdict = self._verdict(entry)
             if verdict.is_left:
                 raise FileError(Code.LEFT_OUT, name, verdict.reason)
@@ -177,7 +169,7 @@ class _Reader:
         extent: Callable[[str], Extent] = lambda _: Extent.ALL,
     ) -> Iterator[Entry]:
         """Yield what is taken of *name* and all below it; *report* hears of the rest too."""
-        judge, below = self._judge, self._chosen.below
+        judge, below = self._judge, self._storage.below
 
         def narrowed(folder: str) -> Extent:
             try:
@@ -199,7 +191,7 @@ class _Reader:
                     report(FileError(Code.LEFT_OUT, entry.name, verdict.reason))
 
     def _verdict(self, entry: Entry) -> Verdict:
-        name = self._chosen.below(entry.name)
+        name = self._storage.below(entry.name)
         if entry.type == FOLDER:
             return self._judge.folder(name)
         name = name or entry.name.rpartition("/")[2]
@@ -209,8 +201,8 @@ class _Reader:
 
     def _is_needed(self, entry: Entry, verdict: Verdict) -> bool:
         """Tell whether a folder that is entered is made, for what is in it."""
-        name = self._chosen.below(entry.name)
-        return verdict.is_entered and (not name or name in self._chosen.made_late)
+        name = self._storage.below(entry.name)
+        return verdict.is_entered and (not name or name in self._storage.made_late)
 
 
 def _contents(reader: Reader, name: str) -> bytes | None:

@@ -17,39 +17,37 @@ from filexfer.wire import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from filexfer.choice.judges import Judges
-    from filexfer.report import Report
-    from filexfer.storage.contract import Target
     from filexfer.wire import ranged
-    from filexfer.wire.connection import Connection
     from filexfer.wire.header import SmallFile
-    from filexfer.wire.protocol import Ask, File, Folder, Link, Unsent
+    from filexfer.wire.protocol import File, Folder, Link, Unsent
 
 
-class ChoosingAnswers(Answers):
-    """Answers that what is left out is not wanted."""
+class FilteringAnswers(Answers):
+    """Answers that what is left out is not wanted.
 
-    def __init__(
-        self,
-        connection: Connection,
-        staging: Target,
-        report: Report,
-        place: Callable[[str], str],
-        judges: Judges,
-    ) -> None:
-        super().__init__(connection, staging, report, place)
+    Args:
+        judges: Decide what is taken.
+
+    The others are those of Answers.
+
+    """
+
+    asks_all = True
+
+    def __init__(self, *ends: Any, judges: Judges) -> None:
+        super().__init__(*ends)
         self._judges = judges
-        self.asks_all = True
 
-    def answer(self, message: Ask) -> None:
-        """Answer a question."""
-        letters = [protocol.SKIP] * len(message.entries)
+    def judge(self, entries: list[Entry]) -> tuple[list[str], list[tuple[int, str, str]]]:
+        """Return the letters for entries, and why which of them are refused."""
+        letters = [protocol.SKIP] * len(entries)
         wanted: list[Entry] = []
         places: list[int] = []
-        for index, entry in enumerate(message.entries):
+        for index, entry in enumerate(entries):
             name = entry.name
             verdict = self._judges.verdict(name, entry.type, entry.size, entry.mtime)
             if verdict.is_taken or (entry.type == FOLDER and self._judges.is_top(name)):
@@ -59,14 +57,13 @@ class ChoosingAnswers(Answers):
                 letters[index] = protocol.SEND  # it is made as soon as something in it comes
             elif verdict.reason:
                 self._report.leave_out(self._place(name), verdict.reason)
-        found, refused = self.judge(wanted)
+        found, refused = super().judge(wanted)
         for index, letter in zip(places, found, strict=True):
             letters[index] = letter
-        refused = [(places[index], code, text) for index, code, text in refused]
-        self._connection.send(protocol.Answer(verdicts="".join(letters), refused=refused))
+        return letters, [(places[index], code, text) for index, code, text in refused]
 
 
-class ChoosingReceiver(Receiver):
+class FilteringReceiver(Receiver):
     """Receives what is taken, and makes no folder that nothing comes into.
 
     Args:
@@ -76,21 +73,12 @@ class ChoosingReceiver(Receiver):
 
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        staging: Target,
-        report: Report,
-        place: Callable[[str], str],
-        algorithm: str,
-        *,
-        judges: Judges,
-        **tools: Any,
-    ) -> None:
-        super().__init__(connection, staging, report, place, algorithm, **tools)
+    def __init__(self, *ends: Any, judges: Judges, **tools: Any) -> None:
+        super().__init__(*ends, **tools)
         self._judges = judges
         self._pending: list[Folder] = []  # each lies in the one before; nothing came into them yet
-        answers = ChoosingAnswers(connection, staging, report, place, judges)
+        parts = (self._connection, self._staging, self._report, self._place)
+        answers = FilteringAnswers(*parts, judges=judges)
         self._takers[protocol.Ask] = answers.answer
 
     def finish_folders(self, messages: Iterable[Folder]) -> None:
