@@ -21,7 +21,7 @@ LAYERS = [
     "planning.planned receipts security serving serving.hangup serving.loglimit shared storage",
     "storage.contract storage.reservations storage.spelling storage.system transfer",
     "transfer.buffers wire wire.framing wire.header",
-    "errors measure.verdict progress serving.notify serving.transfers storage.directory",
+    "errors measure.verdict progress relisting serving.notify serving.transfers storage.directory",
     "wire.schema",
     "address choice.patterns measure.breakdown mirroring.mirrored rates receipts.manifest",
     "security.private serving.activation serving.logs serving.units spared storage.directories",
