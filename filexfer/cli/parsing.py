@@ -92,6 +92,9 @@ class Parser(argparse.ArgumentParser):
         """End with the message, shown escaped: what it does not understand may be a file's name."""
         from filexfer.names import shown  # noqa: PLC0415 - only then
 
+        _, joined, letter = message.partition(": ignored explicit argument ")
+        if joined:  # as of ``ls -la``
+            message = f"no option '-{letter[1:2]}'"
         text = shown(without_secrets(message), _MESSAGE_MAX)
         hint = f"see '{self.prog} --help'"
         text += f" {hint}" if text.endswith("?") else f"; {hint}"
@@ -106,6 +109,8 @@ class Parser(argparse.ArgumentParser):
         found, left = self.parse_known_args(args, namespace)
         if left:
             self.error(self._not_known(left))
+        if args and "" in args:
+            self._refuse_empty(found)
         return found
 
     def options(self) -> list[argparse.Action]:
@@ -185,6 +190,21 @@ class Parser(argparse.ArgumentParser):
             return super()._get_values(action, arg_strings)
         self._noted.add(action)
         return argparse.SUPPRESS  # which means that nothing is to be done
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if action.type is int:
+                error.message = f"{arg_string!r} is no whole number"
+            raise
+
+    def _refuse_empty(self, found: argparse.Namespace) -> None:
+        """End if an argument is empty, as of a shell's variable that is not set."""
+        for each in self.arguments():
+            value = getattr(found, each.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                self.error(f"{each.metavar or each.dest} is empty")
 
     def _not_known(self, words: list[str]) -> str:
         """Return what is wrong with words that are too many."""

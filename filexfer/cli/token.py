@@ -54,7 +54,12 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("action", choices=("add", "list", "revoke"), help="what to do")
+    parser.add_argument(
+        "action",
+        choices=("add", "list", "revoke"),
+        metavar="{add,list,revoke}",
+        help="what to do",
+    )
     parser.add_argument("name", nargs="?", metavar="NAME", help="whose token, but for 'list'")
     parser.add_argument(
         "--tokens",
