@@ -276,7 +276,7 @@ def test_a_pipe_that_was_asked_for(tmp_path: Path, place: Place) -> None:
     for option in ("-v", "-n"):
         down = fx("get", option, place.address + "pipe", tmp_path / "back/")
         assert down.returncode == 3
-        assert "pipe: is a pipe, socket or device" in down.stdout + down.stderr
+        assert "is a pipe, socket or device" in down.stdout + down.stderr
     assert fx("demo", tmp_path / "pipe").returncode == 3
 
 
