@@ -88,6 +88,11 @@ def configure(parser: ArgumentParser) -> None:
     )
     may.add_argument("--max-file-size", metavar="SIZE", help="bytes of one file, as 500M or 2G")
     may.add_argument("--quota", metavar="SIZE", help="bytes of all files together")
+    _add_shown(parser)
+
+
+def _add_shown(parser: ArgumentParser) -> None:
+    """Add what the connect string says, and where it goes."""
     shows = parser.add_argument_group("the connect string")
     shows.add_argument(
         "--host", help="how clients call this machine (default: the address it has to others)"
