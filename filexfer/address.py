@@ -68,6 +68,8 @@ def parse(text: str) -> Remote:
         host, _, path = text.partition(":")
     if not host:
         raise UsageError(f"{shown(text)} has no host")
+    if path.startswith("//") and host.isalnum():
+        raise UsageError(f"{shown(text)} is an address of another kind; one here is fx://HOST/PATH")
     return Remote(host, DEFAULT_PORT, path)
 
 

@@ -45,9 +45,11 @@ class Client(Tidying):
         bwlimit: Bytes per second, for each direction on its own and over all connections
             together; None for no limit.
         congestion: TCP congestion control of what is sent, on Linux; None for the system's.
+        retries: How often to connect again when the connection is lost in a request; transfers
+            have ``Options(retries=...)``.
 
     Raises:
-        UsageError: if one of the last two cannot be.
+        UsageError: if one of the last three cannot be.
 
     """
 
@@ -62,6 +64,7 @@ class Client(Tidying):
         insecure: bool = False,
         bwlimit: float | None = None,
         congestion: str | None = None,
+        retries: int = 3,
     ) -> None:
         if tls or insecure:
             from filexfer.security.trust import Trust  # noqa: PLC0415 - seldom needed
@@ -71,6 +74,8 @@ class Client(Tidying):
             trust = Trust(context=tls, insecure=insecure)
         super().__init__(Door(host, port, timeout=timeout, trust=trust))
         self._door.shape(bwlimit, congestion)
+        self.retries = retries
+        self._usual()  # so many can be
 
     @classmethod
     def from_remote(cls, remote: str, **options: Any) -> Self:

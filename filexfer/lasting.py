@@ -6,6 +6,7 @@ This module must not know what is done on it.
 from __future__ import annotations
 
 import time
+from itertools import chain
 
 from filexfer.errors import Busy, ConnectionLost, FileError, FilexferError, NetworkError
 from filexfer.options import Options
@@ -15,7 +16,7 @@ from filexfer.wire.dial import pause_before
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self, TypeVar
 
     from filexfer.wire.connection import Connection
@@ -30,9 +31,16 @@ class Lasting:
     Args:
         door: Where it is.
 
+    Attributes:
+        retries: How often to connect again for a request when the connection is lost, or for the
+            next part of an answer; transfers have ``Options(retries=...)``.
+        on_lost: Is called before the pause that comes before another try.
+
     """
 
     def __init__(self, door: Door) -> None:
+        self.retries = 3
+        self.on_lost: Callable[[], object] | None = None
         self._door = door
         self._connection: Connection | None = None
         self._is_interrupted = False
@@ -55,9 +63,15 @@ class Lasting:
             connection.close()
 
     def keep_alive(self) -> None:
-        """While busy with something else, now and then: let the server go on waiting for us."""
+        """While busy with something else, now and then: let the server go on waiting for us.
+
+        If the connection is lost, whoever reads from it next finds that out.
+        """
         if self._connection:
-            self._connection.keep_alive()
+            try:
+                self._connection.keep_alive()
+            except ConnectionLost:
+                self._connection.interrupt()
 
     def interrupt(self) -> bool:
         """From a signal handler or another thread: cut the connection, and open no other.
@@ -73,7 +87,38 @@ class Lasting:
 
     def _request(self, act: Callable[[Connection], T], options: Options | None = None) -> T:
         """Carry out something that may be done twice; an idle connection may have been closed."""
-        return self._retrying(act, options or Options(), Report(), lambda: True)
+        return self._retrying(act, options or self._usual(), Report(), lambda: True)
+
+    def _continued(
+        self, begin: Callable[[Connection], Iterator[T]], report: Report | None = None
+    ) -> Iterator[T]:
+        """Yield what *begin* finds; if the connection is lost, what it then finds on another one.
+
+        The first is found, and errors about it are raised, before this returns.
+
+        Args:
+            begin: Is called anew for each connection, and has to go on where it was.
+            report: Tells by its ``files`` what has been achieved between two things found.
+
+        """
+        options, report = self._usual(), report or Report()
+        at: Connection | None = None
+        found: Iterator[T] = iter(())
+
+        def take(connection: Connection) -> T | None:
+            nonlocal at, found
+            if connection is not at:
+                at, found = connection, begin(connection)
+            return next(found, None)
+
+        def step() -> T | None:
+            return self._retrying(take, options, report, lambda: True)
+
+        first = step()
+        return iter(()) if first is None else chain((first,), iter(step, None))
+
+    def _usual(self) -> Options:
+        return Options(retries=self.retries)
 
     def _retrying(
         self,
@@ -106,6 +151,8 @@ class Lasting:
                 if not (was_open or was_closed) or is_enough or not may_retry():
                     raise
                 report.restart()
+                if self.on_lost:
+                    self.on_lost()
             except BaseException as error:
                 if isinstance(error, NetworkError) or not isinstance(error, FileError):
                     self._drop()

@@ -151,6 +151,12 @@ class Progress:
             self.entered, self._idle = phase, phase or self._idle
             self.progress()
 
+    def lose(self) -> None:
+        """Note that the connection was lost, and what goes on where it was waits for another."""
+        self.enter("")
+        self._idle = CONNECTING
+        self.progress()
+
     def confirm(self, entry: Entry) -> None:
         """Count a file that the receiving side has verified."""
         self.confirmed += 1

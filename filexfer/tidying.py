@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from filexfer.errors import Code, RefusedError
 from filexfer.lasting import Lasting
-from filexfer.options import Options
 from filexfer.report import Report
 from filexfer.wire import protocol, requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
 
     from filexfer.entry import Entry
     from filexfer.wire.connection import Connection
     from filexfer.wire.digests import Question
+
+    T = TypeVar("T")
 
 
 class Tidying(Lasting):
@@ -36,16 +38,58 @@ class Tidying(Lasting):
     def list(self, name: str = "", *, recursive: bool = False) -> Iterator[Entry]:
         """Yield what lies in the folder *name* on the server; names relative to it.
 
-        Finish it before the next call.
+        Finish it before the next call. If the connection is lost, it goes on with another one,
+        and names nothing twice.
 
         Raises:
             FileError: if nothing of that name is there, or it may not be listed.
 
         """
+
+        def unnamed(found: Iterator[tuple[Entry, bool]]) -> Iterator[Entry]:
+            return (entry for entry, is_new in found if is_new)
+
+        return self.follow(name, unnamed, recursive=recursive)
+
+    def follow(
+        self,
+        name: str,
+        take: Callable[[Iterator[tuple[Entry, bool]]], Iterator[T]],
+        *,
+        recursive: bool = False,
+    ) -> Iterator[T]:
+        """Yield what *take* makes of what lies in the folder *name* on the server.
+
+        Finish it before the next call.
+
+        Args:
+            name: Of the folder.
+            take: Is called with the listing: each entry, its name relative to the folder, and
+                whether it is named for the first time. If the connection is lost, *take* is
+                called again, with another listing from its beginning.
+            recursive: Whether to name all that is below, a folder before what is in it.
+
+        Raises:
+            FileError: if nothing of that name is there, or it may not be listed.
+
+        """
+        from filexfer.relisting import Relisting  # noqa: PLC0415 - seldom needed
+
         plain = name.strip("/")
-        return self._request(
-            lambda connection: requests.listing(connection, plain, recursive=recursive)
-        )
+        named = Relisting()
+        report = Report()
+
+        def marked(found: Iterator[Entry]) -> Iterator[tuple[Entry, bool]]:
+            for entry in found:
+                is_new = named.is_new(entry)
+                report.files += is_new
+                yield entry, is_new
+
+        def begin(connection: Connection) -> Iterator[T]:
+            named.begin()
+            return take(marked(requests.listing(connection, plain, recursive=recursive)))
+
+        return self._continued(begin, report)
 
     def digest(self, name: str, algorithm: str = "xxh3_128") -> str:
         """Return the digest that the server makes of a file, as ``algorithm:hex``.
@@ -57,13 +101,14 @@ class Tidying(Lasting):
         from filexfer.wire import digests  # noqa: PLC0415 - seldom needed
 
         question = digests.Question(name.strip("/"), algorithm)
-        return self._request(lambda each: next(digests.answers(each, [question]))).found()
+        source, asked = iter([question]), digests.none_asked()
+        return self._request(lambda each: next(digests.answers(each, source, asked))).found()
 
     def digests(self, questions: Iterable[Question]) -> Iterator[Question]:
         """Yield each question when the server has answered it: what a file is, and its digest.
 
         The server hashes; nothing else is moved. Many are under way at once. Finish it before the
-        next call.
+        next call. If the connection is lost, what has no answer yet is asked on another one.
 
         Raises:
             RefusedError: if the server does not let us read; so it does not hash for us either.
@@ -72,14 +117,16 @@ class Tidying(Lasting):
         """
         from filexfer.wire import digests  # noqa: PLC0415 - seldom needed
 
+        source, asked = iter(questions), digests.none_asked()
+
         def begin(connection: Connection) -> Iterator[Question]:
-            answers = digests.answers(connection, questions)
+            answers = digests.answers(connection, source, asked)
             for number, each in enumerate(answers):
                 if not number and "read" not in self._door.rights:
                     raise RefusedError(Code.DENIED, "this server does not let you read files")
                 yield each
 
-        return self._request(begin)
+        return self._continued(begin)
 
     def count_files(self, name: str = "") -> int:
         """Return how many files lie below a folder on the server, which counts to 1,000 at most.
@@ -142,4 +189,4 @@ class Tidying(Lasting):
             was_sent = True
             return requests.move(connection, message)
 
-        return self._retrying(act, Options(), Report(), lambda: not was_sent)
+        return self._retrying(act, self._usual(), Report(), lambda: not was_sent)

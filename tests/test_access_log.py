@@ -95,7 +95,7 @@ def test_files_that_are_kept_or_fail(found: Found, serve: Serve, tmp_path: Path)
     of = digest_of("xxh3_128")
     assert found == [
         ["put", kept, 3, of(b"new"), "kept", ""],
-        ["put", "a/b", 0, "", "failed", "a is not a folder (links are not followed)"],
+        ["put", "a/b", 0, "", "failed", "a: is not a folder (links are not followed)"],
         ["get", "file", 4, of(b"old!"), "kept", ""],
     ]
 

@@ -147,6 +147,7 @@ def in_zsh(script: Path, folder: Path, env: dict[str, str]) -> list[list[str]]:
     """Return what zsh offers for each line, at a terminal of its own: it has no other way."""
     reader, writer = os.pipe()
     master, terminal = pty.openpty()
+    seen: list[bytes] = []
     (folder.parent / ".zshrc").write_text(ZSH.format(script=script, fd=writer))
     with (
         subprocess.Popen(
@@ -164,7 +165,7 @@ def in_zsh(script: Path, folder: Path, env: dict[str, str]) -> list[list[str]]:
         try:
             os.close(terminal)
             os.close(writer)
-            drain = threading.Thread(target=swallow, args=[master], daemon=True)
+            drain = threading.Thread(target=swallow, args=[master, seen], daemon=True)
             drain.start()
             assert answers.readline() == "ready\n"
             found = []
@@ -179,14 +180,15 @@ def in_zsh(script: Path, folder: Path, env: dict[str, str]) -> list[list[str]]:
             process.kill()
     drain.join(SECONDS)
     os.close(master)
+    assert b"bad option" not in b"".join(seen)
     return [[bare(each) for each in offered] for offered in found]
 
 
-def swallow(terminal: int) -> None:
+def swallow(terminal: int, seen: list[bytes]) -> None:
     """Read what is written to a terminal, until it is closed at the other end."""
     try:
-        while os.read(terminal, 65536):
-            pass
+        while data := os.read(terminal, 65536):
+            seen.append(data)
     except OSError:  # how Linux tells it
         pass
 

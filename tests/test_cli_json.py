@@ -460,7 +460,7 @@ def test_servers_and_secrets(tmp_path: Path) -> None:
 def test_tokens(tmp_path: Path) -> None:
     """A new token's connect string is told where that was asked for, else in which file it is."""
     env = environment(XDG_STATE_HOME=str(tmp_path))
-    words = ("--host", "127.0.0.1", "--quota", "1K")
+    words = ("--host", "127.0.0.1", "--port", "17177", "--quota", "1K")
     (ann, _) = told("token", "add", "ann", "--expires", "30d", *words, env=env)
     (box, _) = told("token", "add", "box", "--rights", "create", "--output", "-", *words, env=env)
     assert (ann["connect_string"], ann["quota"], ann["expired"]) == (None, 1024, False)

@@ -265,7 +265,7 @@ def test_what_is_needed(read: Read, missing: str, capsys: pytest.CaptureFixture[
 WRONG_VARIABLES = [
     ("put", "FILEXFER_PUT_JOBS=many", "FILEXFER_PUT_JOBS: 'many' is neither a number nor 'auto'"),
     ("put", "FILEXFER_PUT_HASH=crc", "FILEXFER_PUT_HASH: invalid choice: 'crc' (choose from "),
-    ("put", "FILEXFER_PUT_RETRIES=x", "FILEXFER_PUT_RETRIES: invalid int value: 'x'"),
+    ("put", "FILEXFER_PUT_RETRIES=x", "FILEXFER_PUT_RETRIES: 'x' is no whole number"),
     ("put", "FILEXFER_PUT_QUIET=2", "FILEXFER_PUT_QUIET: '2' is neither 1, true or yes nor"),
     ("put", "FILEXFER_PUT_JOB=2", "no option has the variable FILEXFER_PUT_JOB; did you mean 'FILEXFER_PUT_JOBS'?"),
     ("put", "FILEXFER_PUT_PARALLEL=2", "did you mean 'FILEXFER_PUT_JOBS'?"),

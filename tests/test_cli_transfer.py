@@ -262,6 +262,33 @@ def test_what_is_passed_over(tmp_path: Path, place: Place) -> None:
     assert "tree/pipe: is a pipe, socket or device; passed over" in down.stderr
 
 
+def test_a_pipe_that_was_asked_for(tmp_path: Path, place: Place) -> None:
+    """A pipe, socket or device that is named by itself fails: nothing of it has arrived."""
+    write(tmp_path / "file", "x")
+    os.mkfifo(tmp_path / "pipe")
+    up = fx("put", tmp_path / "pipe", tmp_path / "file", place.address)
+    assert up.returncode == 3
+    assert "pipe: is a pipe, socket or device\n1 file, " in up.stderr
+    assert fx("put", "-n", tmp_path / "pipe", place.address).returncode == 3
+    assert fx("put", "--preflight", tmp_path / "pipe", place.address).returncode == 3
+    assert os.listdir(place.folder) == ["file"]
+    os.mkfifo(place.folder / "pipe")
+    for option in ("-v", "-n"):
+        down = fx("get", option, place.address + "pipe", tmp_path / "back/")
+        assert down.returncode == 3
+        assert "is a pipe, socket or device" in down.stdout + down.stderr
+    assert fx("demo", tmp_path / "pipe").returncode == 3
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path, place: Place) -> None:
+    """A folder does not go where a file is, and the error says what is there."""
+    write(tmp_path / "file", "x")
+    (place.folder / "tree").mkdir()
+    down = fx("get", place.address + "tree", tmp_path / "file")
+    assert down.returncode == 8
+    assert down.stderr.endswith("/file: it is not a folder\n")
+
+
 def on_terminal(*words: object, seen: Callable[[str], object]) -> tuple[int, str]:
     """Run a command with standard error on a terminal; return exit code and what is shown.
 

@@ -109,6 +109,12 @@ WRONG_WORDS = [
     (f"put - {NOBODY}", "standard input needs a file's name at the destination"),
     (f"put - {NOBODY}folder/", "standard input needs a file's name at the destination"),
     ("ls local", "local is a local path"),
+    (f"ls -la {NOBODY}", "no option '-a'"),
+    ("ls http://127.0.0.1/", "http://127.0.0.1/ is an address of another kind"),
+    ("put file sftp://host/", "an address of another kind; one here is fx://HOST/PATH"),
+    (f"put file {NOBODY} --files-from file", "names are listed of one folder alone"),
+    ("token", "required: {add,list,revoke}"),
+    ("token add x --root /etc", "it is relative to the folder that is served"),
     (f"rm {NOBODY}", "the folder that is served cannot be removed"),
     (f"rm {NOBODY}.", "the folder that is served cannot be removed"),
     (f"mkdir {NOBODY}..", "cannot have '..' in it"),
@@ -127,7 +133,9 @@ WRONG_WORDS = [
     ("serve . more", "unrecognized arguments: more"),
     ("serve --port 65536", "--port must be 0 to 65535, not 65536"),
     ("serve --port=-1", "--port must be 0 to 65535, not -1"),
-    ("serve --port http", "invalid int value: 'http'"),
+    ("serve --port http", "argument --port: 'http' is no whole number"),
+    ("serve --max-connections=-1", "--max-connections must be 1 to 65,535 connections, not -1"),
+    ("serve --idle-timeout 0", "--idle-timeout must be 0.01 to 1,000,000 seconds, not 0.0"),
     ("serve --workers 0", "--workers must be 1 to 256, not 0"),
     ("serve --workers 257", "--workers must be 1 to 256, not 257"),
     ("serve --allow fly", "--allow takes overwrite and delete, with a comma between"),
@@ -152,9 +160,36 @@ def test_wrong_words(words: str, reason: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+EMPTY = [
+    ("put", "", NOBODY),
+    ("put", "file", "", NOBODY),
+    ("get", NOBODY, ""),
+    ("diff", "", NOBODY),
+    ("verify", ""),
+    ("verify", "file", ""),
+    ("serve", ""),
+    ("token", "add", ""),
+]
+
+
+@pytest.mark.parametrize("words", EMPTY, ids=[" ".join(each) for each in EMPTY])
+def test_empty_arguments(words: tuple[str, ...], tmp_path: Path) -> None:
+    """An argument that is empty, as a variable that is not set, is no place: nothing is done."""
+    (tmp_path / "file").write_text("x")
+    result = fx(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert " is empty; see 'filexfer " in result.stderr
+    assert is_one_line(result.stderr), result.stderr
+    assert os.listdir(tmp_path) == ["file"]
+
+
 WRONG_PLACES = [
     ("ls fx://127.0.0.1:1/", 6, "cannot connect to 127.0.0.1 port 1: Connection refused"),
     ("get fx://host.invalid/x .", 6, "the host host.invalid is not known"),
+    ("ls nowhere:", 6, "'filexfer remotes' lists the servers that are stored under a name"),
+    ("login nas --file .", 8, ". is not a regular file"),
+    ("put --token-file . file fx://127.0.0.1:1/", 8, ". is not a regular file"),
+    ("serve --tokens . --port 0", 8, ". is not a regular file"),
     ("put file fx://a..b/", 6, "the host a..b is not known"),
     ("serve missing --port 0", 8, "/missing: No such file or directory"),
     ("serve file --port 0", 8, "/file: Not a directory"),

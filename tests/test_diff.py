@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,39 @@ def test_everything_that_can_differ(here: Path, served: Served, checksum: bool) 
 
 
 def test_pipes_and_devices(here: Path, served: Served) -> None:
-    """What is never transferred is there on both sides, or is not; its contents are no matter."""
+    """What is never transferred is passed over on either side; a file is another type."""
+    there = served.folder / "there"
     os.mkfifo(here / "pipe")
-    assert differences(here, served) == {("only local", "pipe")}
-    os.mkfifo(served.folder / "there" / "pipe")
+    assert differences(here, served) == {("passed over", "pipe")}
+    os.mkfifo(there / "pipe")
+    os.mkfifo(there / "z" / "pipe")
     os.utime(here / "pipe", ns=(LATER, LATER))
-    assert differences(here, served, checksum=True) == set()
+    passed_over = {("passed over", "pipe"), ("passed over", "z/pipe")}
+    assert differences(here, served, checksum=True) == passed_over
+    (there / "pipe").unlink()
+    lay(there / "pipe")
+    assert ("type", "pipe") in differences(here, served)
+
+
+def test_what_is_passed_over_is_no_difference(
+    here: Path, served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe is warned about, and counted, and the exit code stays 0; --quiet says nothing."""
+    os.mkfifo(here / "pipe\x1b")
+    words = ["diff", str(here), served.server.address + "there"]
+    assert main(words) == 0
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "filexfer: pipe\\x1b: is a pipe, socket or device; passed over",
+        "0 differences, 8 files on both sides, 1 passed over",
+    ]
+    assert main([*words, "-q"]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert main([*words, "--json"]) == 0
+    warning, result = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (warning["type"], warning["error_kind"]) == ("warning", "passed_over")
+    assert (warning["name"], result["exit_code"]) == ("pipe\x1b", 0)
 
 
 def test_a_time_that_was_cut(here: Path, served: Served) -> None:

@@ -81,8 +81,8 @@ def test_the_readme_has_all_limits() -> None:
     [
         (("--max-connections", "0"), "connections must be 1 to"),
         (("--max-connections", "many"), "'many' is no number"),
-        (("--idle-timeout", "0"), "idle_timeout must be 0.01 to"),
-        (("--idle-timeout", "inf"), "idle_timeout must be 0.01 to"),
+        (("--idle-timeout", "0"), "--idle-timeout must be 0.01 to"),
+        (("--idle-timeout", "inf"), "--idle-timeout must be 0.01 to"),
         (("--min-free", "80Mbit"), "'80Mbit' is no size"),
         (("--max-file-size=-1",), "'-1' is no size"),
         (("--min-rate", "fast"), "'fast' is no size"),

@@ -96,6 +96,16 @@ def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
         private.read(str(tmp_path / "key"))
 
 
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    """A folder is told in a sentence, and is not left open."""
+    free = os.dup(0)
+    os.close(free)
+    with pytest.raises(LocalError, match="is not a regular file"):
+        private.read(str(tmp_path))
+    assert os.dup(0) == free
+    os.close(free)
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """The reason is told."""
     (tmp_path / "file").write_bytes(b"")

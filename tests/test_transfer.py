@@ -443,13 +443,14 @@ def test_a_link_on_the_command_line_of_an_upload_is_followed(
 
 @pytest.mark.case("D5")
 def test_pipes_are_passed_over(route: Route) -> None:
-    """In a tree and by name; nobody waits for their other end."""
+    """In a tree; one that is named by itself fails. Nobody waits for their other end."""
     lay(route.source / "tree" / "file")
     os.mkfifo(route.source / "tree" / "pipe")
     os.mkfifo(route.source / "pipe")
     report = route.send("tree", "pipe")
-    assert counts(report) == {"files": 1, "bytes": 4}
-    assert sorted(error.name for error in report.warnings) == ["pipe", "tree/pipe"]
+    assert counts(report) == {"files": 1, "bytes": 4, "failed": 1}
+    assert failures(report) == {"pipe": Code.NOT_REGULAR}
+    assert [error.name for error in report.warnings] == ["tree/pipe"]
     assert sorted(tree_state(route.target)) == ["tree", "tree/file"]
 
 
@@ -1209,7 +1210,7 @@ def test_what_is_no_file_does_not_become_standard_output(served: Served) -> None
         assert failures(client.get_stream("none", fd)) == {"none": Code.NOT_FOUND}
         assert client.get_stream("folder", fd).failed
         assert failures(client.get_stream("link", fd)) == {"link": Code.NOT_REGULAR}
-        assert failures(client.get_stream("pipe", fd)) == {"pipe": Code.PASSED_OVER}
+        assert failures(client.get_stream("pipe", fd)) == {"pipe": Code.NOT_REGULAR}
     assert got == [b""]
 
 

@@ -96,6 +96,8 @@ def read_names(data: bytes, source: str, *, nul: bool = False) -> list[str]:
                 names.append(_checked(text))
             except UsageError as error:
                 what = "name" if nul else "line"
+                if "\0" in text:
+                    error = UsageError(f"{error}; for names that end with NUL: -0")
                 raise UsageError(f"{shown(source)}, {what} {number}: {error}") from error
     return names
 

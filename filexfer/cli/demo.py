@@ -62,7 +62,9 @@ def run(arguments: Namespace) -> int:
             arguments.json.check(name, output.summary(report), is_ok=not report.failed)
         text = f"{output.count(files, 'file')}, {len(wrong)} different"
         arguments.json.check("compare", text, is_ok=not wrong)
-    return ExitCode.INTEGRITY if wrong else ExitCode.OK
+    if wrong:
+        return ExitCode.INTEGRITY
+    return ExitCode.SOME_FAILED if up.failed or down.failed else ExitCode.OK
 
 
 def sample_data() -> str:

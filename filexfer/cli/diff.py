@@ -11,6 +11,7 @@ from filexfer import ExitCode, Report, UsageError, address
 from filexfer.cli import options, output
 from filexfer.cli.parsing import MESSAGES, group
 from filexfer.cli.watch import Drawing
+from filexfer.errors import Code
 from filexfer.names import shown
 from filexfer.progress import VERIFYING
 from filexfer.receipts import compare
@@ -32,7 +33,9 @@ examples:
 The two are compared as they are, a folder with a folder: no name is added, as 'put' does. Either
 may come first. A line is 'only local', 'only remote', or in what it differs (type, size, time,
 digest, or where a link leads), and the name; of a folder that is on one side only, what lies in
-it is not named. Permissions are not compared. With -c, times are not.
+it is not named. Permissions are not compared. With -c, times are not. Pipes, sockets and devices
+are never sent: they are passed over with a warning, and make no difference, unless the other side
+has a file, folder or link of that name.
 
 The exit code is 0 if nothing differs, and 3 if something does or could not be read.
 """
@@ -54,6 +57,7 @@ def configure(parser: ArgumentParser) -> None:
         "--hash", choices=ALGORITHMS, default=DEFAULT, help=f"of the digests (default: {DEFAULT})"
     )
     options.add_connection(parser)
+    options.add_retries(parser)
     group(parser, MESSAGES).add_argument(
         "-q", "--quiet", action="store_true", help="say nothing but errors"
     )
@@ -76,6 +80,7 @@ def run(arguments: Namespace) -> int:
     report = Report()
     place = options.place(remote)
     with options.client_for(place, arguments) as client:
+        client.on_lost = report.lose
         comparison = compare.Comparison(
             *(local, client, place.path), checksum=arguments.checksum, algorithm=arguments.hash
         )
@@ -92,6 +97,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _progress(report: Report, comparison: Comparison) -> None:
+    report.enter(VERIFYING)  # also after a lost connection
     report.moved = report.partial_bytes = comparison.hashed
     report.confirmed = comparison.compared
 
@@ -103,12 +109,15 @@ class _Tally:
         self._drawing = drawing
         self._quiet = arguments.quiet
         self._json = arguments.json
-        self._different = self._unread = 0
+        self._different = self._unread = self._passed_over = 0
 
     def lines(self, differences: Iterator[Difference]) -> Iterator[str]:
         """Yield a line for each difference, sorted by names as far as memory shall go."""
         piece: list[tuple[str, str]] = []
         for each in differences:
+            if each.what == compare.PASSED_OVER:
+                self._pass_over(each)
+                continue
             if self._json:
                 self._json.difference(each)
             if each.what == compare.UNREAD:
@@ -124,12 +133,21 @@ class _Tally:
         self._drawing.stop()
         yield from (line for _, line in sorted(piece))
 
+    def _pass_over(self, found: Difference) -> None:
+        self._passed_over += 1
+        if self._json:
+            self._json.warning(found.text, found.name, Code.PASSED_OVER)
+        if not self._quiet:
+            output.say(f"filexfer: {shown(found.name) or '.'}: {found.text}; passed over")
+
     def conclude(self, comparison: Comparison) -> int:
         """Sum up, and return the exit code."""
         if not self._quiet:
             text = output.count(self._different, "difference")
             text += f", {output.count(comparison.compared, 'file')} on both sides"
-            output.say(text + (f", {self._unread} not read" if self._unread else ""))
+            for number, what in ((self._unread, "not read"), (self._passed_over, "passed over")):
+                text += f", {number} {what}" if number else ""
+            output.say(text)
         return ExitCode.SOME_FAILED if self._different or self._unread else ExitCode.OK
 
 

@@ -42,6 +42,9 @@ def given(arguments: Namespace) -> Limits:
         UsageError: if one makes no sense.
 
     """
+    for limit in CHANGEABLE:
+        if limit.option:
+            limit.check(getattr(arguments, limit.name), limit.option)
     return Limits(
         **{limit.name: getattr(arguments, limit.name) for limit in CHANGEABLE if limit.option}
     )

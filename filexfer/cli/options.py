@@ -63,6 +63,17 @@ def add_connection(parser: ArgumentParser) -> None:
     add_trust(parser)
 
 
+def add_retries(parser: ArgumentParser) -> None:
+    """Add how often a lost connection is opened again."""
+    group(parser, CONNECTION).add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help=Further("tries to go on after a lost connection (default: 3)"),
+    )
+
+
 def add_trust(parser: ArgumentParser) -> None:
     """Add how a server is known, and the token that it is shown."""
     trust = group(parser, TRUST)
@@ -112,13 +123,7 @@ def add_transfer(parser: ArgumentParser) -> None:
         help=Further("write the names of what failed, for --files-from"),
     )
     _add_speed(group(parser, SPEED))
-    group(parser, CONNECTION).add_argument(
-        "--retries",
-        type=int,
-        default=3,
-        metavar="N",
-        help=Further("tries to go on after a lost connection (default: 3)"),
-    )
+    add_retries(parser)
     add_verbosity(parser).add_argument(
         "--stats",
         action="store_true",
@@ -244,6 +249,7 @@ def client_for(remote: Remote, arguments: Namespace) -> Client:
         trust=trust_for(remote, arguments),
         bwlimit=getattr(arguments, "bwlimit", None),
         congestion=getattr(arguments, "congestion", None),
+        retries=getattr(arguments, "retries", 3),
     )
 
 

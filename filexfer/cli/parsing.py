@@ -129,6 +129,9 @@ class Parser(argparse.ArgumentParser):
         """End with the message, shown escaped: what it does not understand may be a file's name."""
         from filexfer.names import shown  # noqa: PLC0415 - only then
 
+        _, joined, letter = message.partition(": ignored explicit argument ")
+        if joined:  # as of ``ls -la``
+            message = f"no option '-{letter[1:2]}'"
         text = shown(without_secrets(message), _MESSAGE_MAX)
         where = self._whole if self._is_on_further(text) else f"{self.prog} --help"
         hint = f"see '{where}'"
@@ -144,6 +147,8 @@ class Parser(argparse.ArgumentParser):
         found, left = self.parse_known_args(args, namespace)
         if left:
             self.error(self._not_known(left))
+        if args and "" in args:
+            self._refuse_empty(found)
         return found
 
     def options(self) -> list[argparse.Action]:
@@ -234,6 +239,23 @@ class Parser(argparse.ArgumentParser):
         self._noted.add(action)
         return argparse.SUPPRESS  # which means that nothing is to be done
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if action.type is int:
+                error.message = f"{arg_string!r} is no whole number"
+            raise
+        except UsageError as error:
+            raise argparse.ArgumentError(action, str(error)) from error
+
+    def _refuse_empty(self, found: argparse.Namespace) -> None:
+        """End if an argument is empty, as of a shell's variable that is not set."""
+        for each in self.arguments():
+            value = getattr(found, each.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                self.error(f"{each.metavar or each.dest} is empty")
+
     def _not_known(self, words: list[str]) -> str:
         """Return what is wrong with words that are too many."""
         option = next((word for word in words if word[:1] == "-" and word.strip("-")), None)
@@ -251,12 +273,6 @@ class Parser(argparse.ArgumentParser):
             return f"no option '{option}'{suggest.instead(meant)}"
         reason = suggest.note(option)
         return f"no option '{option}'{reason and ': '}{reason}"
-
-    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        try:
-            return super()._get_value(action, arg_string)
-        except UsageError as error:
-            raise argparse.ArgumentError(action, str(error)) from error
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         try:

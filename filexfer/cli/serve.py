@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
+    from contextlib import AbstractContextManager
 
     from filexfer import Limits
     from filexfer.security.certificate import Identity
@@ -165,19 +166,20 @@ def run(arguments: Namespace) -> int:
             store.revoke(_FIRST)  # nobody has it
         raise
     _reload_on_request(server, arguments, identity, store)
-    hangup = workers.hold_signals()  # who reads the address may send one at once
-    names = [each.name for each in store.read() or []] if store else None
-    if arguments.json:
-        announce.as_object(server, identity, names, path, arguments.json)
-    if arguments.log_format == "json" and not arguments.quiet:
-        logs.say(f"serving {shown(server.folder.path)} at {server.address}")
-    elif not arguments.quiet:
-        fingerprint = identity.fingerprint if identity else ""
-        if names is not None:
-            announce.to_bearers(server, fingerprint, names, line)
-        else:
-            announce.to_anybody(server, fingerprint)
-    return workers.serve(server, arguments.workers, notifier, hangup)
+    with _noted(server, arguments, identity, store):
+        hangup = workers.hold_signals()  # who reads the address may send one at once
+        names = [each.name for each in store.read() or []] if store else None
+        if arguments.json:
+            announce.as_object(server, identity, names, path, arguments.json)
+        if arguments.log_format == "json" and not arguments.quiet:
+            logs.say(f"serving {shown(server.folder.path)} at {server.address}")
+        elif not arguments.quiet:
+            fingerprint = identity.fingerprint if identity else ""
+            if names is not None:
+                announce.to_bearers(server, fingerprint, names, line)
+            else:
+                announce.to_anybody(server, fingerprint)
+        return workers.serve(server, arguments.workers, notifier, hangup)
 
 
 def _stderr() -> int:
@@ -272,6 +274,25 @@ def _tokens(arguments: Namespace, identity: Identity | None) -> tuple[Store | No
     store = Store(arguments.tokens)
     usual = ["read", "list", *([] if arguments.read_only else ["create"])]
     return store, store.add(_FIRST, [*usual, *_allowed(arguments)], only_first=True)
+
+
+def _noted(
+    server: Server, arguments: Namespace, identity: Identity | None, store: Store | None
+) -> AbstractContextManager[None]:
+    """Let 'filexfer token add' find the server, as long as it runs."""
+    if store is None:
+        from contextlib import nullcontext  # noqa: PLC0415 - loaded by now
+
+        return nullcontext()
+    from filexfer.security import running  # noqa: PLC0415 - only for who serves others
+
+    cert, key = arguments.cert, arguments.key
+    if identity and cert is None:
+        from filexfer.security import certificate  # noqa: PLC0415 - loaded by now
+
+        cert = certificate.own_path()
+    note = running.Note(server.host, server.port, tls=bool(identity), cert=cert, key=key)
+    return running.noted(store.path, note)
 
 
 def _connect_string(

@@ -268,7 +268,7 @@ def _zsh_kinds(kinds: list[str]) -> str:
     if len(found) < 2:
         return found[0] if found else ""
     each = " ".join(f'"{kind}s:{kind}:{actions[kind]}"' for kind in kinds)
-    return f"_alternative {each}"
+    return f" _alternative {each}"  # the space keeps zsh from adding options that it does not take
 
 
 def _fish_value(kind: str, commands: list[Command]) -> str:

@@ -15,8 +15,10 @@ from filexfer.address import DEFAULT_PORT, is_loopback
 from filexfer.cli import connect, output
 from filexfer.cli.parsing import Further
 from filexfer.names import shown
+from filexfer.security import running
 from filexfer.security.access import CREATE, LIST, READ, RIGHTS
 from filexfer.security.connect_string import format_connect_string
+from filexfer.security.running import Note
 from filexfer.security.tokens import Store, Token
 
 TYPE_CHECKING = False
@@ -42,7 +44,12 @@ FURTHER = """\
 Running servers know a token as soon as it is added, and refuse it from its next request on when
 it is revoked or has expired; what is under way then is finished. The quota is of all files below
 DIR, whoever put them there.
+
+The connect string leads to the server that runs here with these tokens: to its port, its address if
+it listens on one alone, and its certificate. If none runs, or several do, it is said which port was
+taken.
 """
+_ANY = "0.0.0.0"  # noqa: S104 - only named
 _SPAN = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -50,7 +57,12 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 def configure(parser: ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("action", choices=("add", "list", "revoke"), help="what to do")
+    parser.add_argument(
+        "action",
+        choices=("add", "list", "revoke"),
+        metavar="{add,list,revoke}",
+        help="what to do",
+    )
     parser.add_argument("name", nargs="?", metavar="NAME", help="whose token, but for 'list'")
     parser.add_argument(
         "--tokens",
@@ -79,11 +91,20 @@ def configure(parser: ArgumentParser) -> None:
     )
     may.add_argument("--max-file-size", metavar="SIZE", help="bytes of one file, as 500M or 2G")
     may.add_argument("--quota", metavar="SIZE", help="bytes of all files together")
+    _add_shown(parser)
+
+
+def _add_shown(parser: ArgumentParser) -> None:
+    """Add what the connect string says, and where it goes."""
     shows = parser.add_argument_group("the connect string")
     shows.add_argument(
         "--host", help="how clients call this machine (default: the address it has to others)"
     )
-    shows.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"(default: {DEFAULT_PORT})")
+    shows.add_argument(
+        "--port",
+        type=int,
+        help=f"(default: that of the server with these tokens, or {DEFAULT_PORT})",
+    )
     shows.add_argument(
         "--secure", action="store_true", help=Further("the server talks TLS on this machine too")
     )
@@ -117,11 +138,10 @@ def run(arguments: Namespace) -> int:
 def _add(store: Store, arguments: Namespace) -> None:
     name, path = arguments.name, arguments.output
     rights = _rights(arguments.rights)
-    if not 0 < arguments.port < 65536:
+    if arguments.port is not None and not 0 < arguments.port < 65536:
         raise UsageError(f"--port must be 1 to 65535, not {arguments.port}")
     if path not in (None, "-") and os.path.lexists(path):
         raise UsageError(f"{shown(path)} exists already")
-    host = arguments.host or connect.seen_from_outside("0.0.0.0")  # noqa: S104 - only named
     secret = store.add(
         name,
         rights,
@@ -131,8 +151,10 @@ def _add(store: Store, arguments: Namespace) -> None:
         quota=_size(arguments.quota, "--quota"),
     )
     try:
-        fingerprint = _fingerprint(host, arguments)
-        line = format_connect_string(secret, host, arguments.port, fingerprint)
+        server = _server(store, arguments)
+        host = connect.seen_from_outside(arguments.host or server.host)
+        fingerprint = _fingerprint(host, server, arguments)
+        line = format_connect_string(secret, host, server.port, fingerprint)
         is_for_eyes = path is None and not arguments.json and sys.stdout and sys.stdout.isatty()
         if not (path == "-" or is_for_eyes):
             path = connect.keep(line, name, path)
@@ -148,14 +170,39 @@ def _add(store: Store, arguments: Namespace) -> None:
         raise
 
 
-def _fingerprint(host: str, arguments: Namespace) -> str:
+def _server(store: Store, arguments: Namespace) -> Note:
+    """Return the server that the connect string leads to, and say what is not certain of it."""
+    known = running.servers(store.path)
+    if arguments.port is not None:
+        known = [each for each in known if each.port == arguments.port]
+        return known[-1] if known else Note(_ANY, arguments.port)
+    ports = sorted({each.port for each in known})
+    if not known:
+        found, text = Note(_ANY, DEFAULT_PORT), "no server has used these tokens"
+    elif not known[-1].runs:
+        found, text = known[-1], "no server with these tokens runs; the last one had this port"
+    elif len(ports) > 1:
+        numbers = ", ".join(map(str, ports))
+        found, text = known[-1], f"servers with these tokens listen on the ports {numbers}"
+    else:
+        return known[-1]
+    text = f"the connect string names port {found.port}: {text}; --port names another"
+    output.say(f"filexfer: {text}")
+    if arguments.json:
+        arguments.json.warning(text)
+    return found
+
+
+def _fingerprint(host: str, server: Note, arguments: Namespace) -> str:
     """Return the fingerprint of the server's certificate; empty if it talks in the clear."""
-    is_near = host == "localhost" or is_loopback(host)
-    if is_near and not (arguments.secure or arguments.cert or arguments.key):
-        return ""
+    cert, key = arguments.cert, arguments.key
+    if not (arguments.secure or cert or key):
+        if (host == "localhost" or is_loopback(host)) and not server.tls:
+            return ""
+        cert, key = server.cert, server.key
     from filexfer.security import certificate  # noqa: PLC0415 - brings TLS, which costs 11 ms
 
-    return certificate.load(arguments.cert, arguments.key).fingerprint
+    return certificate.load(cert, key).fingerprint
 
 
 def _rights(text: str) -> list[str]:

@@ -62,6 +62,7 @@ def configure(parser: ArgumentParser) -> None:
         "--hash", choices=ALGORITHMS, default="", help="of digests that have no tag"
     )
     options.add_connection(parser)
+    options.add_retries(parser)
     options.add_verbosity(parser)
 
 
@@ -85,6 +86,7 @@ def run(arguments: Namespace) -> int:
         if address.is_remote(arguments.place):
             remote = options.place(arguments.place)
             with options.client_for(remote, arguments) as client:
+                client.on_lost = report.lose
                 tally.add(verify.verify_remote(manifest, client, remote.path, tally.moved))
         else:
             tally.add(verify.verify_local(manifest, arguments.place, tally.moved))
@@ -154,6 +156,7 @@ class _Tally:
     def _add(self, findings: Iterator[Finding]) -> None:
         report = self._report
         for found in findings:
+            report.enter(VERIFYING)  # also after a lost connection
             report.confirmed += 1
             self._counts[found.result] += 1
             if self._json:

@@ -13,7 +13,7 @@ import marshal
 import os
 from tempfile import TemporaryFile
 
-from filexfer.entry import FILE, FOLDER, LINK, Entry, same_time
+from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Entry, same_time
 from filexfer.errors import Code, FileError, ProtocolError
 from filexfer.hashing import DEFAULT
 from filexfer.names import join
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ONLY_LOCAL, ONLY_REMOTE = "only local", "only remote"
 TYPE, SIZE, TIME, DIGEST, TARGET = "type", "size", "time", "digest", "target"
 UNREAD = "unread"
+PASSED_OVER = "passed over"
 
 
 class Difference:
@@ -38,7 +39,8 @@ class Difference:
 
     Attributes:
         what: ``only local``, ``only remote``, ``type``, ``size``, ``time``, ``digest``,
-            ``target`` (of a link), or ``unread`` for what could not be compared.
+            ``target`` (of a link), or ``unread`` for what could not be compared, or, which is no
+            difference, ``passed over`` for pipes, sockets and devices, which are never sent.
         name: Relative to the two trees; empty if they themselves are meant.
         local: What it is here, if it is there.
         remote: What it is on the server, if it is there.
@@ -117,22 +119,22 @@ class Comparison:
             here = reading.stat(part)
             here.name = there.name = ""
             if here.type == there.type == FOLDER:
-                yield from _Walk(self, reading).differences(self._listed())
+                walk = _Walk(self, reading)
+                yield from self._client.follow(self._remote, walk.differences, recursive=True)
+                yield from walk.rest()
             elif found := self.judge(here, there):
                 yield found
             if self._checksum:
                 yield from self._by_digest(reading, part)
 
-    def _listed(self) -> Iterator[Entry]:
-        return self._client.list(self._remote, recursive=True)
-
     def judge(self, here: Entry, there: Entry) -> Difference | None:
         """Return how two entries of one name differ, as far as can be said at once."""
         if here.type != there.type:
             return Difference(TYPE, here.name, here, there)
-        if here.type == FOLDER:
-            return None
+        if here.type in (FOLDER, SPECIAL):
+            return None if here.type == FOLDER else _passed_over(here.name, here, there)
         self.compared += 1
+        self._progress()
         if here.type == LINK:
             is_same = here.extra == there.extra
             return None if is_same else Difference(TARGET, here.name, here, there)
@@ -159,10 +161,13 @@ class Comparison:
                 yield Difference(UNREAD, name, here, there, error.text)
                 continue
             self.hashed += here.size
-            if self.on_progress:
-                self.on_progress(self)
+            self._progress()
             if digest != asked.digest:
                 yield Difference(DIGEST, name, here, there)
+
+    def _progress(self) -> None:
+        if self.on_progress:
+            self.on_progress(self)
 
     def _questions(self) -> Iterator[_Asked]:
         file = self._to_hash
@@ -189,38 +194,58 @@ class _Asked(Question):
 
 
 class _Walk:
-    """Follows the server's listing through the local folders."""
+    """Follows the server's listing through the local folders.
+
+    If that is cut off, the folders that are open wait for the next one, which may have another
+    order.
+    """
 
     def __init__(self, comparison: Comparison, reading: Reading) -> None:
         self._comparison = comparison
         self._reading = reading
         # The folders that are open, innermost last, and what of them the server has not named yet.
         self._open: list[tuple[str, dict[str, Entry]]] = []
+        self._cut: dict[str, dict[str, Entry]] = {}
         self._unread: list[Difference] = []
 
-    def differences(self, listed: Iterator[Entry]) -> Iterator[Difference]:
-        """Yield what differs."""
+    def differences(self, listed: Iterator[tuple[Entry, bool]]) -> Iterator[Difference]:
+        """Yield what differs, as far as one listing goes; what an earlier one named is known."""
+        self._cut.update(self._open)
+        self._open.clear()
         self._enter("")
-        missing = ""  # the folder that is only on the server, with a slash
-        for there in listed:
-            if missing and there.name.startswith(missing):
+        passed = "/"  # a folder that is only on the server or was compared before, with a slash
+        for there, is_new in listed:
+            if there.name.startswith(passed):
                 continue
-            above = there.name.rpartition("/")[0]
-            yield from self._leave_all_but(above)
+            if not is_new and there.name not in self._cut:
+                passed = there.name + "/" if there.type == FOLDER else passed
+                continue
+            yield from self._leave_all_but(there.name.rpartition("/")[0])
+            if not is_new:
+                self._enter(there.name)
+                continue
             here = self._open[-1][1].pop(there.name, None)
             if here is None:
-                yield Difference(ONLY_REMOTE, there.name, None, there)
+                yield _only(ONLY_REMOTE, there)
             elif found := self._comparison.judge(here, there):
                 yield found
-            if there.type == FOLDER:
-                missing = "" if here and here.type == FOLDER else there.name + "/"
-                if not missing:
-                    self._enter(there.name)
+            if there.type == FOLDER and here and here.type == FOLDER:
+                self._enter(there.name)
+            elif there.type == FOLDER:
+                passed = there.name + "/"
             yield from self._told()
         yield from self._leave_all_but(None)
 
+    def rest(self) -> Iterator[Difference]:
+        """Yield what is only here of folders that have gone from the server meanwhile."""
+        self._open.extend(self._cut.items())
+        yield from self._leave_all_but(None)
+
     def _enter(self, name: str) -> None:
-        """Open a local folder."""
+        """Open a local folder, again if a listing was cut off in it."""
+        if name in self._cut:
+            self._open.append((name, self._cut.pop(name)))
+            return
         found: dict[str, Entry] = {}
         entries = self._reading.walk(name, self._note, recursive=False)
         for entry in entries:
@@ -236,7 +261,7 @@ class _Walk:
                 raise ProtocolError("the listing names something whose folder it did not name")
             self._open.pop()
             for entry in sorted(left.values(), key=lambda entry: entry.name):
-                yield Difference(ONLY_LOCAL, entry.name, entry)
+                yield _only(ONLY_LOCAL, entry)
 
     def _note(self, error: FileError) -> None:
         self._unread.append(Difference(UNREAD, error.name, text=error.text))
@@ -244,6 +269,18 @@ class _Walk:
     def _told(self) -> Iterator[Difference]:
         yield from self._unread
         self._unread.clear()
+
+
+def _only(what: str, entry: Entry) -> Difference:
+    """Return what is to be said of something that is on one side only."""
+    sides = (entry, None) if what == ONLY_LOCAL else (None, entry)
+    if entry.type == SPECIAL:
+        return _passed_over(entry.name, *sides)
+    return Difference(what, entry.name, *sides)
+
+
+def _passed_over(name: str, here: Entry | None, there: Entry | None) -> Difference:
+    return Difference(PASSED_OVER, name, here, there, "is a pipe, socket or device")
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -56,7 +56,7 @@ def load(certificate: str | None = None, key: str | None = None) -> Identity:
     if certificate is None:
         if key is not None:
             raise UsageError("a key needs its certificate: --cert FILE")
-        certificate = os.path.join(private.state_folder(), FILE)
+        certificate = own_path()
         text = private.read(certificate)
         if text is None:
             private.write(certificate, _made(), new=True)
@@ -71,6 +71,11 @@ def load(certificate: str | None = None, key: str | None = None) -> Identity:
         raise LocalError(f"cannot read {shown(certificate)}: no such file")
     context = _context(certificate, key)
     return Identity(context, fingerprint(_first(text, certificate)))
+
+
+def own_path() -> str:
+    """Return the file with the server's own key and certificate."""
+    return os.path.join(private.state_folder(), FILE)
 
 
 def fingerprint(der: bytes) -> str:

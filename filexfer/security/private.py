@@ -52,10 +52,11 @@ def read(path: str) -> bytes | None:
         return None
     except OSError as error:
         raise _failed("read", path, error) from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise LocalError(f"{shown(path)} is not a regular file")
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise LocalError(f"{shown(path)} is not a regular file")
         if status.st_uid not in (os.geteuid(), 0) and not _is_services(path, status.st_uid):
             raise TrustError(f"{shown(path)} belongs to another user; it is not used")
         if status.st_mode & 0o077:

@@ -86,6 +86,11 @@ class Token:
             raise UsageError(f"the rights of a token are some of {', '.join(RIGHTS)}")
         if type(root) is not str:
             raise UsageError(f"the root of the token {name} is no name")
+        if root.startswith("/"):
+            raise UsageError(
+                f"{shown(root)!r} cannot be the root of a token: it is relative to the folder that "
+                "is served"
+            )
         try:
             names.split(root)
         except names.BadName as error:

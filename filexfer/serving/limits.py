@@ -61,14 +61,15 @@ class Limit:
         self.most = most
         self.option = option
 
-    def check(self, value: float | None) -> None:
-        """Raise UsageError if it cannot be *value*."""
+    def check(self, value: float | None, called: str = "") -> None:
+        """Raise UsageError if it cannot be *value*; *called* is its name there, if another."""
         if value is None and self.default is None:
             return
         is_whole = isinstance(self.default, float) or type(value) is int
         if type(value) not in (int, float) or not is_whole or not self._allows(value):
             raise UsageError(
-                f"{self.name} must be {self.least:g} to {self.most:g} {self.unit}, not {value}"
+                f"{called or self.name} must be {self.least:,.16g} to {self.most:,.16g} "
+                f"{self.unit}, not {value}"
             )
 
     def _allows(self, value: float | None) -> bool:

@@ -6,6 +6,7 @@ This module must not know what becomes of a connection.
 from __future__ import annotations
 
 import socket
+from errno import EADDRINUSE
 
 from filexfer.address import is_loopback
 from filexfer.errors import NetworkError, TrustError
@@ -39,9 +40,10 @@ def listen(host: str, port: int, *, is_safe: bool, backlog: int) -> socket.socke
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise NetworkError(
-            f"cannot listen on {shown(host)} port {port}: {error.strerror}"
-        ) from error
+        text = f"cannot listen on {shown(host)} port {port}: {error.strerror}"
+        if error.errno == EADDRINUSE:
+            text += " by another program, or by a server that runs already; take another port"
+        raise NetworkError(text) from error
     return sock
 
 
@@ -52,7 +54,8 @@ def _found(host: str, port: int) -> tuple[Any, ...]:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (socket.gaierror, UnicodeError, OverflowError) as error:
-        raise NetworkError(f"cannot listen on {shown(host)}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise NetworkError(f"cannot listen on {shown(host)}: {reason}") from error
 
 
 def others_reach(host: str) -> bool:

@@ -50,6 +50,8 @@ class Folder:
             self.fd = fd if fd >= 0 else os.open(self.path, flags)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
+            if isinstance(error, FileExistsError):
+                reason = "it is not a folder"
             raise LocalError(f"cannot use the folder {names.shown(self.path)}: {reason}") from error
         self.reservations = Reservations()  # of the disk; what lies below shares them
         self.bounds = Bounds()  # the same

@@ -294,7 +294,7 @@ class Staging:
         try:
             return self.folders.get(above)
         except FileError as error:
-            where = f"{names.shown(error.name)} " if error.name != name else ""
+            where = f"{names.shown(error.name)}: " if error.name != name else ""
             raise FileError(error.code, name, where + error.text) from None
 
     def _claimed(self, name: str, above: str) -> Directory:

@@ -232,9 +232,10 @@ class _Split:
 
 
 def _refusal(entry: Entry, wire_name: str, source: Source) -> FileError | None:
-    """Return why the entry is not sent; a link that was asked for by itself is a failure."""
+    """Return why the entry is not sent; if it was asked for by itself, that is a failure."""
     if entry.type == SPECIAL:
-        return FileError(Code.PASSED_OVER, wire_name, "is a pipe, socket or device")
+        code = Code.NOT_REGULAR if entry.name == source.name else Code.PASSED_OVER
+        return FileError(code, wire_name, "is a pipe, socket or device")
     if entry.type != LINK:
         return None
     if entry.name == source.name:

@@ -254,7 +254,10 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     try:
         return _first_that_answers(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM), timeout)
     except socket.gaierror as error:
-        raise NetworkError(f"the host {shown(host)} is not known: {error.strerror}") from error
+        text = f"the host {shown(host)} is not known: {error.strerror}"
+        if host.isalnum():  # it may have been meant for a name
+            text += "; 'filexfer remotes' lists the servers that are stored under a name"
+        raise NetworkError(text) from error
     except TimeoutError as error:
         raise TimedOut(f"{shown(host)} port {port} did not answer in {timeout:g} s") from error
     except (OSError, UnicodeError, OverflowError) as error:

@@ -14,7 +14,7 @@ from filexfer.wire.protocol import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from filexfer.entry import Entry
     from filexfer.wire.connection import Connection
@@ -48,6 +48,10 @@ class Question:
         self.digest = ""
         self.error: FileError | None = None
 
+    def forget(self) -> None:
+        """Be as before it was asked."""
+        self.entry, self.digest, self.error = None, "", None
+
     @property
     def wants_digest(self) -> bool:
         """Whether its size and type leave the question of its digest."""
@@ -72,37 +76,50 @@ class Question:
         return self.digest
 
 
-def answers(connection: Connection, questions: Iterable[Question]) -> Iterator[Question]:
+def none_asked() -> deque[Question]:
+    """Return what ``answers`` keeps its questions in."""
+    return deque()
+
+
+def answers(
+    connection: Connection, source: Iterator[Question], asked: deque[Question]
+) -> Iterator[Question]:
     """Yield the questions as they are answered: size and type first, and the digest if need be.
 
     Args:
         connection: To the server.
-        questions: In any number; few are taken at a time.
+        source: Of questions, in any number; few are taken at a time.
+        asked: Those that were taken and have no answer yet: none at first. If the connection is
+            lost, they are asked again by another call with the same *source*.
 
     Raises:
         NetworkError: if the connection fails.
 
     """
-    source = iter(questions)
-    asked: deque[tuple[Question, bool]] = deque()  # and whether for its digest
+    for question in asked:
+        question.forget()
+    for question in asked:
+        connection.send(protocol.Stat(name=question.name))
     is_more = True
     while True:
         while is_more and len(asked) < UNDER_WAY:
-            question = next(source, None)
-            if question is None:
+            another = next(source, None)
+            if another is None:
                 is_more = False
                 break
-            connection.send(protocol.Stat(name=question.name))
-            asked.append((question, False))
+            asked.append(another)
+            connection.send(protocol.Stat(name=another.name))
         if not asked:
             return
-        question, is_digest = asked.popleft()
+        question = asked[0]  # it stays there until it is answered
+        is_digest = question.wants_digest
         _take(question, _next(connection), is_digest=is_digest)
         if is_digest or question.error or not question.wants_digest:
+            asked.popleft()
             yield question
         else:
             _ask_digest(connection, question)
-            asked.append((question, True))
+            asked.rotate(-1)
 
 
 def _ask_digest(connection: Connection, question: Question) -> None:
