@@ -43,7 +43,7 @@ WRONG_WORDS = [
     (f"put --nonsense file {NOBODY}", "no option '--nonsense'; see 'filexfer put --help'"),
     # the short help has --jobs, and not --retries
     (f"put --jobs x file {NOBODY}", "neither a number nor 'auto'; see 'filexfer put --help'"),
-    (f"put --retries x file {NOBODY}", "invalid int value: 'x'; see 'filexfer help put'"),
+    (f"put --retries x file {NOBODY}", "'x' is no whole number; see 'filexfer help put'"),
     (f"put --retriez 1 x {NOBODY}", "did you mean '--retries'? see 'filexfer help put'"),
     (f"put --over file {NOBODY}", "no option '--over'; did you mean '--overwrite'? see 'filexfer"),
     (f"put --parallel 4 file {NOBODY}", "no option '--parallel'; did you mean '--jobs'?"),
