@@ -11,6 +11,7 @@ from conftest import tcp_pair
 from filexfer import FileError, Options
 from filexfer.shared import jobs
 from filexfer.storage.folder import Folder
+from filexfer.storage.reading import Reading
 from filexfer.transfer import sources
 from filexfer.transfer.sources import Source, count
 from filexfer.wire.budget import Limit
@@ -93,6 +94,15 @@ def test_a_low_limit_needs_one_connection() -> None:
     assert jobs.settled(Options(), limited, 10**6, is_fresh=True).jobs == 1
     limited.limit = Limit(50_000_000)
     assert jobs.settled(Options(), limited, 10**6, is_fresh=True).jobs == 8
+
+
+def test_many_files_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the names alone are enough, nobody asks what each file is."""
+    with Folder(files(tmp_path, 30)) as folder:
+        monkeypatch.delattr(Reading, "walk")
+        assert count(Source(folder, "", "", fresh=True), 30) == 30
+        with pytest.raises(AttributeError):
+            count(Source(folder, "", "", fresh=True), 31)
 
 
 def test_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from filexfer.entry import FILE, Entry
 from filexfer.shared import pieces
 from filexfer.shared.parallel import together
-from filexfer.shared.pull import pull
 from filexfer.transfer.download import begun
 from filexfer.transfer.later import Laters
 from filexfer.wire import protocol
@@ -69,6 +68,8 @@ def get(
         else:
             done = together(door, connection, report, options.jobs or 1, work)
         if wanted := _wanted(done.values(), shared):
+            from filexfer.shared.pull import pull  # noqa: PLC0415 - for large files far away
+
             report.expect_more(len(wanted), sum(entry.size for _, entry in wanted))
             pull(door, connection, download.folder, wanted, options, report)
         download.finish_folders(connection, report, shared.values())

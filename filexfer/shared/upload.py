@@ -13,7 +13,6 @@ from filexfer.entry import FILE, Entry
 from filexfer.errors import FileError
 from filexfer.shared import pieces
 from filexfer.shared.parallel import together
-from filexfer.shared.push import push
 from filexfer.transfer.sources import Offer, walk
 from filexfer.transfer.upload import send
 
@@ -69,6 +68,8 @@ def put(
         done = together(door, connection, report, options.jobs or 1, work)
         items += [item for share in sorted(done) for item in done[share]]
     if items:
+        from filexfer.shared.push import push  # noqa: PLC0415 - for large files far away
+
         push(door, connection, sources, items, options, report)
     _finish_folders(connection, sources, shared, items, options, report)
 

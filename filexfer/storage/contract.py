@@ -71,6 +71,9 @@ class Reader(Protocol):
     def has_folders(self, name: str) -> bool:
         """Tell whether other folders lie in the folder *name*; not if it cannot be read."""
 
+    def has_many(self, name: str, least: int) -> bool:
+        """Tell whether at least *least* files lie below; False if that takes looking at them."""
+
     def read(self, entry: Entry, limit: int) -> bytes | None:
         """Return a small file's bytes, all of one moment, or None if it is larger than *limit*."""
 

