@@ -200,6 +200,7 @@ class _Split:
         self._share = share
         self._shares = shares
         self._is_in_shared = False  # whether the folder that the walk is in is shared
+        self._leaf: str | None = None  # the folder decided on last, if no other lies in it
         self.is_shared = self.in_shared = False
 
     def extent(self, folder: str) -> Extent:
@@ -207,7 +208,7 @@ class _Split:
         is_ours, depth = self._judge(folder)
         if is_ours:
             return Extent.ALL
-        return Extent.FOLDERS if depth < _DEPTH else Extent.NOTHING
+        return Extent.NOTHING if depth >= _DEPTH or folder == self._leaf else Extent.FOLDERS
 
     def has(self, entry: Entry, reader: Reader) -> bool:
         """Tell whether the entry belongs to this share; a folder comes before what is in it."""
@@ -218,6 +219,7 @@ class _Split:
         if not is_ours and (self._share or depth >= _DEPTH):
             return False
         self.is_shared = self._is_in_shared = depth < _DEPTH and reader.has_folders(entry.name)
+        self._leaf = None if self.is_shared else entry.name
         self.in_shared = depth <= _DEPTH  # there is at least this folder in the one above
         return not self._share if self.is_shared else is_ours
 
