@@ -14,6 +14,7 @@ import termios
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,11 +101,15 @@ def test_the_bar_fits_whatever_the_window_is(tmp_path: Path) -> None:
                 termios.tcsetwinsize(ours, (24, width))
                 process.send_signal(signal.SIGWINCH)
                 shown = ""
-                while len(FRAME.findall(shown)) < 3:  # the first may be of the former width
+                drawn: list[str] = []
+                while len(drawn) < 3:
                     more = read_on(ours)
                     assert more
                     shown += more
-                for text in FRAME.findall(shown)[1:]:
+                    drawn = FRAME.findall(shown)
+                    while drawn and len(drawn[0]) >= width:  # of the former width
+                        del drawn[0]
+                for text in drawn:
                     assert 0 < len(text) < width
                 assert "|" in text or width < 80
                 assert re.search(r"\d+%", text) or width < 20
@@ -284,6 +289,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def has_something(folder: Path) -> bool:
+    """Tell whether something lies in a folder that may not be there yet."""
+    return folder.exists() and bool(os.listdir(folder))
+
+
 @pytest.mark.slow  # thirty transfers
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("way", ["put", "get"])
@@ -302,14 +312,16 @@ def test_ended_at_any_moment(tmp_path: Path, way: str) -> None:
             subprocess.run([*COMMAND, "put", "-q", source, service.address], check=True)
         for turn in range(15):
             target = tmp_path / "back" / str(turn)
-            words = [source, f"{service.address}{turn}/"]
+            words, into = [source, f"{service.address}{turn}/"], service.folder / str(turn)
             if way == "get":
-                words = [service.address + "src", target]
+                words, into = [service.address + "src", target], target
                 target.mkdir(parents=True)
             words += ["-j", dice.choice("124"), "--bwlimit", dice.choice(["10M", "50M"])]
             number, code = dice.choice([(signal.SIGINT, 130), (signal.SIGTERM, 143)])
             with running(way, *words, start_new_session=True) as process:
-                time.sleep(dice.uniform(0.1, 1.0))
+                if turn % 5:  # else it may be ended before it has begun
+                    wait_for(partial(has_something, into))
+                time.sleep(dice.uniform(0, 0.8))  # any moment will do
                 send = dice.choice([os.kill, os.killpg])
                 send(process.pid, number)
                 _, said = process.communicate(timeout=SECONDS)
