@@ -122,7 +122,7 @@ def test_own_waits_are_nobodys_fault(pair: Pair) -> None:
     server.flush()
     before = client._pace.waited  # in the handshake
     client.body_into(memoryview(bytearray(5 * PIECE_LEAST)))  # takes half a second, less the credit
-    assert client._pace.waited - before < 0.3
+    assert client._pace.waited - before < 0.2
     with pytest.raises(TimedOut, match="nothing moved"):
         client.body_into(memoryview(bytearray(5 * PIECE_LEAST)))
 
@@ -147,7 +147,7 @@ def test_a_slow_receiver_says_that_it_is_there(
     monkeypatch.setattr(protocol, "ALIVE_EVERY", 0.05)
     client, server = pair(8 * LEAST)
     client.may_say_alive = may
-    server.timeout = SECONDS if may else 0.5
+    server.timeout = SECONDS / 4 if may else 0.5
     server.post(bytes(32 << 20))  # more than any buffer on the way holds
     alive: list[object] = []
 
