@@ -297,8 +297,7 @@ def cut_everywhere(route: Route, way: int, how: str, jobs: int, *, fine: bool = 
         route.settle()
         found = tree_state(route.target / f"{count}" / "tree")
         assert found == tree_state(route.source / "tree"), count
-    # The greeting's at least; later replies are merged, so that some come too late.
-    assert cuts >= 5
+    assert cuts >= 5  # the greeting's at least; later replies are merged, so that some come too late
     assert leftovers(route.target) == []
 
 

@@ -221,7 +221,7 @@ def _of_clock(there: int | None, began: int, ended: int) -> Finding:
 
 
 def _duration(seconds: float) -> str:
-    """Round to the nearest: what was measured may fall short by the way of one message."""
+    """The nearest whole number: what was measured may fall short by the way of one message."""
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{round(seconds / unit):,} {name}"
