@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -57,9 +58,26 @@ class Disk:
         run("mount", "-o", f"remount,{how}", self.path)
 
     def unmount(self) -> None:
-        """Unmount it, whoever still uses it."""
+        """Unmount it, and wait until no other namespace has it any more.
+
+        One that was made meanwhile has a mount of its own, as long as it lives; till then whoever
+        mounted the disk again would get it as it is, also without its power.
+        """
         if os.path.ismount(self.path):
             run("umount", self.path)
+        until = time.monotonic() + PATIENCE
+        while self._is_in_use():
+            assert time.monotonic() < until, "another namespace still has the disk"
+            time.sleep(0.001)
+
+    def _is_in_use(self) -> bool:
+        for each in Path("/sys/block").glob("loop*/loop/backing_file"):
+            try:
+                if each.read_text(encoding="utf-8").rstrip("\n") == str(self._image):
+                    return True
+            except OSError:
+                pass  # it has just been given back
+        return False
 
     def cut(self, mode: int) -> None:
         """Cut the power: nothing reaches the disk any more, but what *mode* still lets out."""

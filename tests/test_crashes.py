@@ -11,6 +11,8 @@ import random
 import shutil
 import socket
 import struct
+import subprocess
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -333,6 +335,24 @@ def test_power_cut_after_finding_what_a_killed_process_had_named(
     assert store.confirmed < names
     assert cut_at(store, disk, durability, FLUSH_NOTHING, again=True) == 0
     assert store.confirmed == {*NEW, LINK}
+
+
+@disks
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+def test_power_comes_back_when_no_namespace_has_the_disk_any_more(disk: Disk) -> None:
+    """Tests beside this one make namespaces, which have copies of all mounts."""
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read -r _"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == b"\n"
+        end = threading.Timer(0.2, other.stdin.close)
+        end.start()
+        disk.cut(FLUSH_NOTHING)
+        disk.restart()
+        end.join()
+    (disk.path / "file").write_bytes(b"data")
+    (disk.path / "file").unlink()
 
 
 @disks

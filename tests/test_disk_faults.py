@@ -392,9 +392,10 @@ def test_a_server_without_descriptors_waits_for_some(quick: Path, nursery: Nurse
         put.client.close()
         others = [connected(put.server.port) for _ in range(30)]
         wait_for(lambda: len(os.listdir(f"/proc/{put.server.pid}/fd")) >= 24)
-        before = ticks(put.server.pid)
+        before, began = ticks(put.server.pid), time.monotonic()
         time.sleep(0.5)  # a loop without a pause would work all the time
-        assert ticks(put.server.pid) - before < 0.2
+        worked = ticks(put.server.pid) - before
+        assert worked < 0.4 * (time.monotonic() - began)
         for other in others:
             other.close()
         report = put.send()

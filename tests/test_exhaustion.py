@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 HELLO = {"kind": "hello", "version": 1}
 DATA = os.urandom(1 << 20)
-HONEST_SECONDS = 5.0
+HONEST_SECONDS = SECONDS / 2
 
 
 def be_honest(served: Served, tmp_path: Path, **options: Any) -> None:
@@ -474,7 +474,7 @@ def busy(sock):
 def waits(sock):
     return not select.select([sock], [], [], 0.05)[0]
 
-limits = Limits(unauthenticated_per_address=10, per_address=20, penalty=0.5)
+limits = Limits(unauthenticated_per_address=10, per_address=20, penalty=2.0)
 with Server(sys.argv[1], "::", insecure=True, durability="none", limits=limits) as server:
     port = server.port
     count = lambda n: wait(lambda: server._admission.new == n)
@@ -710,16 +710,16 @@ def test_messages_of_the_log_name_the_client(
 ) -> None:
     """Who is refused, dropped or too late stands in the log with the reason, in one line."""
     caplog.set_level(logging.INFO, "filexfer")
-    limits = Limits(connections=2, unauthenticated=1, early_drop=1, opening_timeout=0.2)
-    served = serve(limits=limits)
+    served = serve(limits=Limits(connections=2, unauthenticated=1, early_drop=1))
+    hasty = serve(limits=Limits(opening_timeout=0.1))
     first, second = raw(served.server), raw(served.server)
     assert says_busy(first)
-    reply = second.reply()
+    reply = raw(hasty.server).reply()
     assert reply
     assert reply["code"] == "timeout"
-    settle(served)
-    for _ in range(2):
-        raw(served.server).greet()
+    settle(hasty)
+    second.greet()
+    raw(served.server).greet()
     assert says_busy(raw(served.server))
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3

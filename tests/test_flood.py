@@ -21,8 +21,9 @@ from filexfer import Client, Options
 LINUX = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts by /proc")
 FLOOD = Path(__file__).with_name("flood.py")
 HONEST = os.urandom(1 << 20)
-HONEST_SECONDS = 5.0
-MEMORY = 5 << 20
+HONEST_SECONDS = SECONDS / 2
+MEMORY = 5 << 20  # for threads, which keep some
+LEAK = 1 << 10  # less than what belongs to a connection
 
 
 class Usage:
@@ -60,7 +61,7 @@ def be_honest(port: int, home: Path, number: int) -> float:
 @pytest.mark.case("H1", "H2", "H7", "H13")
 @pytest.mark.parametrize(
     ("each", "floods", "rounds"),
-    [(100, 1, 3), pytest.param(1000, 3, 40, marks=pytest.mark.slow)],
+    [(100, 1, 3), pytest.param(1000, 3, 40, marks=[pytest.mark.slow, pytest.mark.alone])],
     ids=["small", "whole"],
 )
 def test_flood(each: int, floods: int, rounds: int, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_flood(each: int, floods: int, rounds: int, tmp_path: Path) -> None:
             f"before {before}; at most {most}; after {after}\n"
         )
         assert max(seconds) < HONEST_SECONDS
-        assert after.memory <= before.memory + MEMORY
+        assert after.memory <= before.memory + MEMORY + connections * LEAK
         assert service.end() == 0
         assert "Traceback" not in service.rest()
 

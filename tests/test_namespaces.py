@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import Raw, Served, leftovers, tree_state
 
-from filexfer import Client, ConnectionLost, Options, Report, Server
+from filexfer import Client, ConnectionLost, Limits, Options, Report, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -230,7 +230,8 @@ def test_packets_are_lost(
     lossy: Cable, serve_far: Callable[..., Served], tmp_path: Path, percent: int, count: int
 ) -> None:
     """What is lost on the way is TCP's business; everything arrives."""
-    served = serve_far()
+    # TCP doubles its pauses: a greeting that is lost four times may take half a minute.
+    served = serve_far(limits=Limits(opening_timeout=120.0))
     lay(tmp_path / "tree", count, 5000)
     lossy.lose(percent)
     there_and_back(lossy, served, tmp_path, jobs=2)

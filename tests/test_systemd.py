@@ -20,6 +20,7 @@ SECONDS = 50
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,  # its namespace has copies of all mounts, also of disks that others unmount
     pytest.mark.skipif(
         not (SYSTEMD and shutil.which("unshare") and os.geteuid() == 0),
         reason="needs root, systemd and unshare",

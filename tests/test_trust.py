@@ -263,7 +263,7 @@ def test_an_answer_in_the_clear(recorder: Callable[..., Recorder], answer: bytes
     expected = TrustError if answer else NetworkError
     with (
         pytest.raises(expected) as caught,
-        Client("127.0.0.1", peer.port, trust=trust, timeout=0.2) as client,
+        Client("127.0.0.1", peer.port, trust=trust, timeout=SECONDS if answer else 0.2) as client,
     ):
         client.stat("a")
     peer.close()
@@ -712,7 +712,7 @@ def test_a_handshake_that_stalls(
     trickles: bool,
 ) -> None:
     """It ends when its time is over, however it is kept alive; others are served meanwhile."""
-    served = serve(tls=identity.context, limits=Limits(opening_timeout=0.5))
+    served = serve(tls=identity.context, limits=Limits(opening_timeout=1.0))
     peer = raw(served.server)
     client = pinned(served, identity.fingerprint)
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
