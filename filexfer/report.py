@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from filexfer.measure.stats import Stats
     from filexfer.transfer.landing import Download, Upload
 
+_DESCRIBED = 256  # files at once: a text of some 60 KB, which the processor's cache can hold
 FAILURES_KEPT = 10_000  # beyond these, failures are counted only
 _COUNTS = (
     *("files", "bytes", "folders", "skipped", "skipped_bytes", "failed", "failed_bytes"),
@@ -90,7 +91,7 @@ class Report(Progress, Spared):
         describe: Turns a list of settled files into a text, each file a tuple of what a
             ``FileResult`` takes, without what is empty at its end. Several processes share that
             work, so that it costs less than ``on_file``.
-        on_text: Is called now and then with the text about the files since the last time.
+        on_text: Is called now and then with the texts about the files since the last time.
 
     """
 
@@ -117,7 +118,7 @@ class Report(Progress, Spared):
         self._arrived_before: set[int] = set()
         self._sent_before: set[int] = set()
         self.describe: Callable[[list[tuple[Any, ...]]], str] | None = None
-        self.on_text: Callable[[str], object] | None = None
+        self.on_text: Callable[[list[str]], object] | None = None
         self._results: list[tuple[Any, ...]] = []  # for ``on_file``, if this is a branch
         self._texts: list[str] = []  # that were not handed on yet
         self._found_told = self._found_bytes_told = 0  # by a branch
@@ -177,7 +178,7 @@ class Report(Progress, Spared):
             self._arrived.tobytes(),
             self._doubtful.tobytes(),
             self._results,
-            "".join(self._texts),
+            self._texts,
             self.stats.take() if self.stats else None,
         )
         self._found_told += self.found
@@ -199,7 +200,7 @@ class Report(Progress, Spared):
 
     def add_changes(self, changes: tuple[Any, ...]) -> None:
         """Add what a part of the work has counted."""
-        counts, failures, warnings, arrived, doubtful, results, text, times = changes
+        counts, failures, warnings, arrived, doubtful, results, texts, times = changes
         for name, more in zip(_COUNTS, counts, strict=True):
             setattr(self, name, getattr(self, name) + more)
         if self.stats:
@@ -207,7 +208,7 @@ class Report(Progress, Spared):
         self.failed -= len(failures)  # they are counted below
         self._arrived.frombytes(arrived)
         self._doubtful.frombytes(doubtful)
-        self._texts.append(text)
+        self._texts += texts
         self._tell(results)
         for parts in failures:
             self.fail(FileError(*parts))
@@ -215,8 +216,9 @@ class Report(Progress, Spared):
             self.refuse(FileError(*parts))
 
     def _tell(self, results: list[tuple[Any, ...]]) -> None:
-        if self.describe and results:
-            self._texts.append(self.describe(results))
+        if self.describe:
+            for at in range(0, len(results), _DESCRIBED):
+                self._texts.append(self.describe(results[at : at + _DESCRIBED]))
         if self.on_file and self.is_branch:
             self._results += results
         elif self.on_file:
@@ -312,8 +314,8 @@ class Report(Progress, Spared):
 
     def hand_on(self) -> None:
         """Tell of the files that are settled, to whoever wants a text."""
-        if self.on_text and (text := "".join(self._texts)):
-            self.on_text(text)
+        if self.on_text and self._texts:
+            self.on_text(self._texts)
         self._texts = []  # only now: after an interrupt rather twice than never
 
     def finish(self) -> None:

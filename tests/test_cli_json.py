@@ -258,7 +258,7 @@ def test_a_text_about_many(served: Served, tmp_path: Path) -> None:
         report.describe = lambda files: "".join(
             f"{file[0]}|{file[1]}|{file[5]}\n" for file in files
         )
-        report.on_text = many.append
+        report.on_text = many.extend
         if hears_of_each:
             report.on_file = lambda file: one.append(f"{file.name}|{file.result}|{file.digest}")
         options = Options(jobs=3)

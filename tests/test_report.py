@@ -119,8 +119,8 @@ def test_a_part_without_a_listener_keeps_no_names() -> None:
     """If nobody wants to hear of each file, nothing is kept for it."""
     part = Report().branch(ignore)
     work(part)
-    *_, results, text, _ = part.take_changes()
-    assert (results, text) == ([], "")
+    *_, results, texts, _ = part.take_changes()
+    assert (results, texts) == ([], [])
 
 
 def test_a_part_tells_its_progress_to_whom_it_was_given() -> None:

@@ -94,7 +94,7 @@ class Gathered:
     def _write_all(self, last: str, *, is_last: bool) -> None:
         try:
             self._write(is_last=is_last)  # what was left when a signal ended a write
-            data = memoryview("".join([*self._lines, last]).encode("ascii"))
+            data = memoryview(b"".join([text.encode("ascii") for text in (*self._lines, last)]))
             self._batch, self._lines, self._is_over = (data, []), [], is_last
             self._write(is_last=is_last)
         except OSError as error:

@@ -226,8 +226,8 @@ class Lines(Gathered):
         }
         return line("result", fields | totals(report) if report else fields)
 
-    def _lines_of_files(self, text: str) -> None:
-        self._lines.append(text)
+    def _lines_of_files(self, texts: list[str]) -> None:
+        self._lines += texts
 
     def _progress(self, report: Report) -> None:
         now = monotonic()

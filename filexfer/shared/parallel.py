@@ -239,8 +239,10 @@ class _Child:
                 stop = _SIZE.size + size
                 if len(self._left) < stop:
                     break
-                self._take(*marshal.loads(self._left[_SIZE.size : stop]))  # noqa: S302 - our own
+                with memoryview(self._left) as left:
+                    report = marshal.loads(left[_SIZE.size : stop])  # noqa: S302 - our own
                 del self._left[:stop]
+                self._take(*report)
         if not (self.is_done or self._is_unserved or self.failure):
             self.failure = ConnectionLost("a process of this command was ended from without")
 
