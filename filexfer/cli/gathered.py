@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EVERY = 0.2  # seconds, at least, between two writes
 LINES_MOST = 4096  # that wait to be written
+_PIECE = 1 << 16  # characters that are written at once, or more if one line has them
 
 
 class Gathered:
@@ -93,14 +94,20 @@ class Gathered:
 
     def _write_all(self, last: str, *, is_last: bool) -> None:
         try:
-            self._write(is_last=is_last)  # what was left when a signal ended a write
-            data = memoryview(b"".join([text.encode("ascii") for text in (*self._lines, last)]))
-            self._batch, self._lines, self._is_over = (data, []), [], is_last
-            self._write(is_last=is_last)
+            is_written = self._write(is_last=is_last)  # what a signal has left of a write
+            while is_written and self._lines:
+                some = _first(self._lines)
+                data, count = memoryview("".join(some).encode("ascii")), len(some)
+                self._batch, self._lines[:count] = (data, []), []  # no signal comes between
+                is_written = self._write(is_last=is_last)
+            if is_written and last:
+                self._batch, self._is_over = (memoryview(last.encode("ascii")), []), True
+                self._write(is_last=is_last)
         except OSError as error:
             self._fd, self._lost = None, error
 
-    def _write(self, *, is_last: bool) -> None:
+    def _write(self, *, is_last: bool) -> bool:
+        """Write the batch; return False if that was given up."""
         data, sizes = self._batch
         while self._fd is not None and (at := sum(sizes)) < len(data):
             piece = data[at:]
@@ -108,13 +115,14 @@ class Gathered:
                 piece = piece[: select.PIPE_BUF]
                 if not _is_ready(self._fd):
                     if self._is_urgent:
-                        return
+                        return False
                     continue
             try:
                 # In one step of the interpreter, between which and the next signals come.
                 sizes.extend(map(os.write, (self._fd,), (piece,)))
             except BlockingIOError:
                 _is_ready(self._fd)
+        return True
 
 
 @contextmanager
@@ -132,6 +140,16 @@ def handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
     finally:
         for number, was in before.items():
             signal.signal(number, was)
+
+
+def _first(lines: list[str]) -> list[str]:
+    """Return the first of the lines, as many as the processor's cache can hold."""
+    size = 0
+    for number, each in enumerate(lines, 1):
+        size += len(each)
+        if size >= _PIECE:
+            return lines[:number]
+    return lines[:]
 
 
 def _is_ready(fd: int) -> bool:

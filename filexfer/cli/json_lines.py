@@ -200,6 +200,7 @@ class Lines(Gathered):
         if self._code is None:
             if self._report:
                 self._report.hand_on()
+                self.hand_on()  # in large writes, as long as there are many
             self._last = "".join([*self._warnings(), self._result(code, error or self._blamed)])
             self._code = code
         self.hand_on_last(self._last)
