@@ -105,6 +105,12 @@ def test_what_took_longest(phase: str) -> None:
     assert sentence(mostly(phase), files=10, is_upload=True) == expected
 
 
+def test_a_limit_is_named() -> None:
+    """Who has set a limit is not sent to look at the network."""
+    told = sentence(mostly("waiting"), files=10, is_upload=True, limit=5_000_000)
+    assert told.endswith("80.0 % of the time: nothing moves faster than the limit of 5.0 MB/s.")
+
+
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize(("connections", "files"), [(1, 1), (3, 10)])
 def test_more_connections_are_proposed_only_where_they_are_of_use(

@@ -54,7 +54,7 @@ def name_failures(report: Report, *, quiet: bool) -> None:
         say(f"filexfer: {report.undeleted}")
 
 
-def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:
+def explain(report: Report, arguments: Namespace, *, is_upload: bool) -> None:
     """Say where the time went, if that was asked for."""
     if report.stats is None:
         return
@@ -64,7 +64,11 @@ def explain(report: Report, *, is_upload: bool, algorithm: str) -> None:
         say(line)
     say(
         breakdown.sentence(
-            report.stats, files=report.files, is_upload=is_upload, algorithm=algorithm
+            report.stats,
+            files=report.files,
+            is_upload=is_upload,
+            algorithm=arguments.hash,
+            limit=arguments.bwlimit,
         )
     )
 

@@ -49,5 +49,5 @@ def conclude(
     code = output.conclude(report, quiet=arguments.quiet)
     if receipt:
         receipt.write()
-    output.explain(report, is_upload=is_upload, algorithm=arguments.hash)
+    output.explain(report, arguments, is_upload=is_upload)
     return code

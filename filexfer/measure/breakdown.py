@@ -66,7 +66,14 @@ def table(stats: Stats) -> list[str]:
     return lines
 
 
-def sentence(stats: Stats, *, files: int, is_upload: bool, algorithm: str = DEFAULT) -> str:
+def sentence(
+    stats: Stats,
+    *,
+    files: int,
+    is_upload: bool,
+    algorithm: str = DEFAULT,
+    limit: float | None = None,
+) -> str:
     """Return a sentence that names what took longest, and what can be done about it.
 
     Args:
@@ -74,6 +81,7 @@ def sentence(stats: Stats, *, files: int, is_upload: bool, algorithm: str = DEFA
         files: How many were sent; one alone cannot be shared.
         is_upload: Whether they went to the server.
         algorithm: Of the digests.
+        limit: Bytes per second that the user has allowed, if there is a limit.
 
     """
     seconds = stats.seconds
@@ -84,6 +92,8 @@ def sentence(stats: Stats, *, files: int, is_upload: bool, algorithm: str = DEFA
     if rate := _rate(stats, phase):
         text += f", at {speed(rate)}"
     alone = stats.connections == 1 and files > 1
+    if phase == WAITING and limit:
+        return f"{text}: nothing moves faster than the limit of {speed(limit)}."
     if phase == WAITING:
         return f"{text}: {_waiting(is_upload=is_upload, alone=alone)}."
     if phase == HASHING and algorithm != DEFAULT:
