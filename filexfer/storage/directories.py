@@ -40,7 +40,7 @@ class Directories:
         self._root = root
         self._making = making
         self._flush = flush
-        self._open_max = system.share_of_descriptors(OPEN_MAX)
+        self._open_max = self._full = system.share_of_descriptors(OPEN_MAX)
         self.opened = 0  # folders, so far
         self._open: OrderedDict[str, Directory] = OrderedDict()
 
@@ -173,10 +173,12 @@ class Directories:
         return True
 
     def _make_room(self) -> None:
-        if len(self._open) < self._open_max:
+        if len(self._open) < self._full:
             return
         for name in [name for name, folder in self._open.items() if not folder.users]:
             self._open.pop(name).close()
+        # Where most are needed, each new one would look through all of them in vain.
+        self._full = max(self._open_max, len(self._open) + self._open_max // 4)
 
 
 def locate(name: str) -> tuple[str, str]:
