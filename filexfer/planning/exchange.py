@@ -61,7 +61,7 @@ def put(connection: Connection, sources: Sequence[Source], options: Options, pla
     """
     connection.send(protocol.Put(if_exists=options.if_exists, checksum=options.checksum, plan=True))
     sender = PutPlanner(connection, plan, options.algorithm)
-    sender.run(walk(sources, plan, sender.fail))
+    sender.run(walk(sources, plan, sender.fail, sender.reader))
 
 
 def get(connection: Connection, mapping: Mapping, options: Options, plan: Plan) -> None:
@@ -109,7 +109,7 @@ class PutPlanner(Sender):
 
     def _check_readable(self, offer: Offer) -> None:
         if offer.entry.type == FILE:
-            self._reader(offer).large(offer.entry).close()
+            self.reader(offer.source.storage).large(offer.entry).close()
 
 
 class _PutQuestions(Questions):
@@ -170,7 +170,7 @@ class GetAsker(Sender):
         for offer in offers:
             if offer.entry.type == FILE:
                 try:
-                    self._reader(offer).large(offer.entry).close()
+                    self.reader(offer.source.storage).large(offer.entry).close()
                 except FileError as error:
                     self.fail(FileError(error.code, offer.wire_name, error.text))
             yield offer

@@ -340,7 +340,8 @@ class Session:
             sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sources = self._without_folders(sources, sender)
-        sender.run(walk(sources, report, sender.fail, share=message.share, shares=message.shares))
+        shares = {"share": message.share, "shares": message.shares}
+        sender.run(walk(sources, report, sender.fail, sender.reader, **shares))
         if message.plan:
             return
         logger.info(

@@ -51,7 +51,8 @@ def put(
 
     def work(each: Connection, share: int, shares: int, report: Report) -> list[Item]:
         def offers(sender: Sender) -> Iterator[Offer]:
-            for offer in walk(walked, report, sender.fail, share=share, shares=shares):
+            found = walk(walked, report, sender.fail, sender.reader, share=share, shares=shares)
+            for offer in found:
                 if offer.is_shared:
                     shared.append(offer)
                 else:

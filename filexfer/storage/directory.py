@@ -112,11 +112,11 @@ class Directory:
             except OSError:
                 pass  # the next sweep finds it
             lies_in.users -= 1
-        for each in (self.fd, self.hidden_fd):
+        for each in (self.fd, self.hidden_fd) if self.hidden_fd >= 0 else (self.fd,):
             try:
                 os.close(each)
             except OSError:
-                pass  # there is none, or the disk fails; nothing was written by it
+                pass  # the disk fails; nothing was written by it
 
     def claim(self) -> None:
         """Tell other processes that living temporary files are in here, until it is closed.

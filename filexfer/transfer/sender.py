@@ -126,6 +126,13 @@ class Sender:
             for reader in self._readers.values():
                 reader.close()
 
+    def reader(self, storage: Readable) -> Reader:
+        """Return the one access that this exchange has to a storage; it is closed at its end."""
+        reader = self._readers.get(storage)
+        if reader is None:
+            reader = self._readers[storage] = self._reading(storage)
+        return reader
+
     def only_name(self, least: int) -> None:
         """From now on, only name the files that have so many bytes and no holes; 0: none."""
         self._later_from = least
@@ -196,7 +203,7 @@ class Sender:
 
     def _ask_again(self, offer: Offer) -> None:
         """Ask about a file with its digest."""
-        offer.entry.extra = self._reader(offer).digest(
+        offer.entry.extra = self.reader(offer.source.storage).digest(
             offer.entry.name, self._algorithm, self._connection.keep_alive
         )
         self._connection.post(self._questions.ask_again(offer))
@@ -224,7 +231,7 @@ class Sender:
 
     def _send_file(self, offer: Offer) -> None:
         entry = offer.entry
-        reader = self._readers.get(offer.source.storage) or self._reader(offer)
+        reader = self.reader(offer.source.storage)
         most = self._plain_max
         data = reader.read(entry, most) if entry.size <= most else None
         self._enter_folder_of(offer)
@@ -362,17 +369,11 @@ class Sender:
     def _folder_of(self, offer: Offer) -> Offer | None:
         """Return the folder that *offer* lies in, as it is now; None if it is gone."""
         try:
-            entry = self._reader(offer).stat(offer.entry.name.rpartition("/")[0])
+            reader = self.reader(offer.source.storage)
+            entry = reader.stat(offer.entry.name.rpartition("/")[0])
         except FileError:
             return None
         return Offer(offer.source, entry, offer.wire_name.rpartition("/")[0])
-
-    def _reader(self, offer: Offer) -> Reader:
-        storage = offer.source.storage
-        reader = self._readers.get(storage)
-        if reader is None:
-            reader = self._readers[storage] = self._reading(storage)
-        return reader
 
     # Replies
 

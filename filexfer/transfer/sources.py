@@ -5,6 +5,7 @@ This module must not know connections or questions.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from time import monotonic
 
 from filexfer.entry import FILE, FOLDER, LINK, SPECIAL, Extent
@@ -14,7 +15,7 @@ from filexfer.report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from filexfer.entry import Entry
     from filexfer.storage.contract import Readable, Reader
@@ -68,6 +69,7 @@ def walk(
     sources: Iterable[Source],
     report: Report,
     failed: Callable[[FileError], object],
+    reading: Callable[[Readable], Reader] | None = None,
     *,
     share: int = 0,
     shares: int = 1,
@@ -78,6 +80,8 @@ def walk(
         sources: What is to be sent.
         report: Counts what is found.
         failed: Is called with what cannot be read or is passed over, by its name on the wire.
+        reading: Lends access to a storage, so that whoever reads the files finds their folders
+            open; by default the walk has its own.
         share: With *shares* above 1, only what lies in folders that fall to this share is
             offered, so that no folder is filled by two connections. Folders whose own folders
             fall to several shares are all offered with share 0.
@@ -86,35 +90,44 @@ def walk(
     """
     for source in sources:
         split = _Split(source, share, shares)
-        reader = source.storage.reading()
         cut = len(source.name) + 1 if source.name else 0
         prefix = source.wire_name + "/" if source.wire_name else ""
 
         def tell(error: FileError, source: Source = source, cut: int = cut) -> None:
             failed(FileError(error.code, join(source.wire_name, error.name[cut:]), error.text))
 
-        try:
-            for entry in reader.walk(source.name, tell, extent=split.extent):
-                rest = entry.name[cut:]
-                wire_name = prefix + rest if rest else source.wire_name
-                if shares > 1 and not split.has(entry, reader):
-                    continue
-                if entry.type != FOLDER:
-                    if entry.type != FILE and (refusal := _refusal(entry, wire_name, source)):
-                        failed(refusal)
+        with _access(source.storage, reading) as reader:
+            try:
+                for entry in reader.walk(source.name, tell, extent=split.extent):
+                    rest = entry.name[cut:]
+                    wire_name = prefix + rest if rest else source.wire_name
+                    if shares > 1 and not split.has(entry, reader):
                         continue
-                    report.found += 1
-                    report.found_bytes += entry.size
-                if wire_name or entry.type != FOLDER:
-                    offer = Offer(source, entry, wire_name)
-                    if shares > 1:
-                        offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
-                    yield offer
-        except FileError as error:
-            tell(error)
-        finally:
-            reader.close()
+                    if entry.type != FOLDER:
+                        if entry.type != FILE and (refusal := _refusal(entry, wire_name, source)):
+                            failed(refusal)
+                            continue
+                        report.found += 1
+                        report.found_bytes += entry.size
+                    if wire_name or entry.type != FOLDER:
+                        offer = Offer(source, entry, wire_name)
+                        if shares > 1:
+                            offer.is_shared, offer.in_shared = split.is_shared, split.in_shared
+                        yield offer
+            except FileError as error:
+                tell(error)
     report.add_walks(-1)
+
+
+@contextmanager
+def _access(storage: Readable, reading: Callable[[Readable], Reader] | None) -> Iterator[Reader]:
+    """Lend access to a storage that somebody else closes, or open one and close it."""
+    reader = reading(storage) if reading else storage.reading()
+    try:
+        yield reader
+    finally:
+        if not reading:
+            reader.close()
 
 
 def count(source: Source, most: int) -> int:

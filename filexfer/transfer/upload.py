@@ -62,7 +62,10 @@ def put(
         NetworkError, RefusedError: if the connection fails; files that fail are in the report.
 
     """
-    send(connection, options, report, lambda sender: walk(sources, report, sender.fail))
+    send(
+        *(connection, options, report),
+        lambda sender: walk(sources, report, sender.fail, sender.reader),
+    )
 
 
 def send(
