@@ -110,7 +110,8 @@ class Server:
         self.folder = folder if isinstance(folder, Folder) else Folder(folder)
         self._access: Access = Anybody(self.folder, self.rights)
         try:
-            check_root(self.folder, [] if tokens is None else [os.fspath(tokens)])
+            files = [] if tokens is None else [os.fspath(tokens)]
+            check_root(self.folder, files, is_for_everybody=not (tls or tokens))
             self._access = _access(self.folder, self.rights, tokens, read_only=read_only)
             is_safe = insecure or bool(tls and tokens)
             backlog = self.limits.backlog

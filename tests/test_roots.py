@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from test_cli_process import environment, fx, is_one_line
+from test_cli_process import Service, environment, fx, is_one_line
 
 from filexfer import Server, TrustError
 from filexfer.serving.roots import check_root
@@ -51,10 +51,29 @@ def test_the_whole_file_system_is_not_served(tmp_path: Path) -> None:
     "folder", [".", "..", ".local", ".local/state", ".local/state/filexfer", ".config/filexfer"]
 )
 def test_a_folder_with_our_secrets_is_not_served(folder: str, home: Path) -> None:
-    """What holds our state or configuration, or would hold it, is not served."""
-    (home / folder).mkdir(parents=True, exist_ok=True)
+    """What holds our state or configuration is not served."""
+    (home / ".local/state/filexfer").mkdir(parents=True)
+    (home / ".config/filexfer").mkdir(parents=True)
     with pytest.raises(TrustError, match="filexfer belongs in it"):
         Server(home / folder)
+
+
+def test_what_would_hold_secrets_is_served_to_everybody_alone(home: Path) -> None:
+    """Where nothing is stored yet, a server without secrets may begin, and says what it means."""
+    with pytest.raises(TrustError, match="filexfer belongs in it"):
+        Server(home, tokens=home.parent / "tokens")
+    with Folder(home) as folder:
+        assert check_root(folder, is_for_everybody=True) == [
+            f"{home}/.local/state/filexfer",
+            f"{home}/.config/filexfer",
+        ]
+        with pytest.raises(TrustError, match="key belongs in it"):
+            check_root(folder, [f"{home}/key"], is_for_everybody=True)
+    with Service(home, env=environment(HOME=str(home))) as service:
+        assert fx("ls", service.address).returncode == 0
+    warnings = [line for line in service.said if "would lie in the folder" in line]
+    assert len(warnings) == 2
+    assert not (home / ".local").exists()
 
 
 def test_a_folder_beside_our_secrets_is_served(home: Path) -> None:
@@ -153,6 +172,7 @@ def test_a_service_keeps_its_state_where_systemd_says(
 
 def test_a_refusal_says_what_to_do(home: Path) -> None:
     """The command refuses to serve the home folder in one line, with the exit code for trust."""
+    (home / ".config" / "filexfer").mkdir(parents=True)
     run = fx("serve", home, env=environment(HOME=str(home)))
     assert run.returncode == 4
     assert is_one_line(run.stderr)

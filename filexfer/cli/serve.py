@@ -227,7 +227,13 @@ def _server(
     )
     private = [arguments.cert, arguments.key, arguments.access_log]
     private.append(os.environ.get("FILEXFER_CONFIG") or None)  # it can switch encryption off
-    check_root(server.folder, [path for path in private if path is not None])
+    files = [path for path in private if path is not None]
+    for path in check_root(server.folder, files, is_for_everybody=not (identity or store)):
+        logs.logger.warning(
+            "%s would lie in the folder that is served: log in to no server as this user while "
+            "this one runs, or its clients can read the token",
+            shown(path),
+        )
     return server
 
 

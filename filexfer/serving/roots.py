@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _LINKS_MAX = 40  # on the way to one file, as on Linux
 
 
-def check_root(folder: Folder, files: Iterable[str] = ()) -> None:
+def check_root(
+    folder: Folder, files: Iterable[str] = (), *, is_for_everybody: bool = False
+) -> list[str]:
     """Refuse to serve a folder that is, or has in it, what clients must not reach.
 
     That is the whole file system, the folders where filexfer keeps its state and configuration
@@ -33,6 +35,11 @@ def check_root(folder: Folder, files: Iterable[str] = ()) -> None:
     Args:
         folder: What is to be served.
         files: More that must not lie in it, such as a key, a certificate or a list of tokens.
+        is_for_everybody: Whether the server has neither a key nor tokens. Then state and
+            configuration that are not there yet are no reason to refuse.
+
+    Returns:
+        The latter: who stores something there from now on shows it to the clients.
 
     Raises:
         TrustError: if it may not be served.
@@ -46,12 +53,17 @@ def check_root(folder: Folder, files: Iterable[str] = ()) -> None:
     own = [private.state_folder(), private.config_folder()]
     if os.path.isdir(ssh):
         own.append(ssh)
-    for path in (*own, *files):
-        if any(_identity(place) == root for place in _passed(path)):
+    to_come = [path for path in own if is_for_everybody and not os.path.lexists(path)]
+    within = [
+        path for path in (*own, *files) if any(_identity(place) == root for place in _passed(path))
+    ]
+    for path in within:
+        if path not in to_come:
             raise TrustError(
                 f"{shown(folder.path)} is not served, because {shown(path)} belongs in it, which "
                 "clients must not reach: serve a folder in it, or keep that elsewhere"
             )
+    return within
 
 
 def _passed(path: str) -> Iterator[str]:
