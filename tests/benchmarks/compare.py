@@ -30,7 +30,7 @@ from figures import LIMIT, Figures, from_json
 from machine import machine
 from processes import Failed, floor
 from rounds import Course
-from script import list_of, positive, run
+from script import list_of, positive, remove, run
 from tool import Tool, versions
 from tools import TOOLS
 
@@ -86,7 +86,7 @@ def _measure(options: argparse.Namespace, command: str) -> Figures:
     maker = Maker(options.big_mib, options.small_count, options.tree)
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="filexfer-benchmark-", dir=options.dir))
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        stack.callback(remove, work)
         tools = _started(options.tools, work, figures, stack)
         figures.versions = versions(tools)
         figures.floor = floor(work)

@@ -26,7 +26,7 @@ from pathlib import Path
 from data import Data, Maker, NoRoom, differences
 from machine import machine
 from processes import HOST, Failed, Service, free_port, measured
-from script import list_of, positive, run
+from script import list_of, positive, remove, run
 from tool import find
 
 LEVELS = ("none", "batch", "file")
@@ -130,7 +130,7 @@ def main() -> int:
     try:
         with ExitStack() as stack:
             work = Path(tempfile.mkdtemp(prefix="filexfer-durability-", dir=options.dir))
-            stack.callback(shutil.rmtree, work, ignore_errors=True)
+            stack.callback(remove, work)
             lanes = [Lane(level, work, stack) for level in LEVELS if level in options.levels]
             (work / "data").mkdir()
             for workload in options.workloads:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType
+
+_ENDING = 10.0  # seconds
 
 
 def positive(text: str) -> int:
@@ -37,6 +42,14 @@ def run(main: Callable[[], int]) -> None:
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)
     sys.exit(main())
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, also if something that a signal has ended still writes in it for a moment."""
+    until = time.monotonic() + _ENDING
+    while folder.exists() and time.monotonic() < until:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.02)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
