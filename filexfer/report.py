@@ -119,7 +119,8 @@ class Report(Progress, Spared):
         self._sent_before: set[int] = set()
         self.describe: Callable[[list[tuple[Any, ...]]], str] | None = None
         self.on_text: Callable[[list[str]], object] | None = None
-        self._results: list[tuple[Any, ...]] = []  # for ``on_file``, if this is a branch
+        self._gathers = False  # what ``on_file`` is to hear where this branch comes back
+        self._results: list[tuple[Any, ...]] = []  # that were gathered
         self._texts: list[str] = []  # that were not handed on yet
         self._found_told = self._found_bytes_told = 0  # by a branch
 
@@ -163,8 +164,8 @@ class Report(Progress, Spared):
         if self.stats:
             part.measure()
         part.is_branch = True
-        if self.on_file:
-            part.on_file = repr  # whatever: it keeps them
+        if self.on_file or self._gathers:
+            part._gathers = True
         else:
             part.describe = self.describe
         return part
@@ -219,11 +220,16 @@ class Report(Progress, Spared):
         if self.describe:
             for at in range(0, len(results), _DESCRIBED):
                 self._texts.append(self.describe(results[at : at + _DESCRIBED]))
-        if self.on_file and self.is_branch:
+        if self._gathers:
             self._results += results
-        elif self.on_file:
+        if self.on_file:
             for parts in results:
                 self.on_file(FileResult(*parts))
+
+    @property
+    def _is_heard(self) -> bool:
+        """Whether anybody wants to hear of each file."""
+        return bool(self.on_file or self.describe or self._gathers)
 
     def _tell_of(self, names: list[str], entries: list[Entry], result: str) -> None:
         self._tell(
@@ -238,7 +244,7 @@ class Report(Progress, Spared):
         self.files += 1
         self.bytes += entry.size
         self._arrived.append(hash(name))
-        if self.on_file or self.describe:
+        if self._is_heard:
             self._tell_of([as_name or name], [entry], result)
 
     def stored(self, names: list[str], entries: list[Entry]) -> None:
@@ -246,7 +252,7 @@ class Report(Progress, Spared):
         self.files += len(entries)
         self.bytes += sum([entry.size for entry in entries])
         self._arrived.extend(map(hash, names))
-        if self.on_file or self.describe:
+        if self._is_heard:
             self._tell_of(names, entries, "stored")
 
     def doubt(self, names: list[str]) -> None:
@@ -269,7 +275,7 @@ class Report(Progress, Spared):
                 return
         self.skipped += 1
         self.skipped_bytes += entry.size
-        if self.on_file or self.describe:
+        if self._is_heard:
             self._tell_of([as_name or name], [entry], result)
 
     def fail(self, error: FileError, size: int = 0) -> None:
@@ -289,7 +295,7 @@ class Report(Progress, Spared):
             self._failed_names.add(error.name)
             if self.is_branch:  # another may have failed with it: that is known where they meet
                 return
-        if self.on_file or self.describe:
+        if self._is_heard:
             self._tell([(error.name, "failed", "", 0, 0, "", error.code, error.text)])
 
     def refuse(self, error: FileError) -> None:

@@ -340,8 +340,8 @@ class Session:
             sender.only_name(message.by_range)
         sources = [Source(self._folder, name, name, fresh=message.fresh) for name in message.names]
         sources = self._without_folders(sources, sender)
-        shares = {"share": message.share, "shares": message.shares}
-        sender.run(walk(sources, report, sender.fail, sender.reader, **shares))
+        reader, share, shares = sender.reader, message.share, message.shares
+        sender.run(walk(sources, report, sender.fail, reader, share=share, shares=shares))
         if message.plan:
             return
         logger.info(

@@ -355,6 +355,12 @@ class Receiver(Replies):
 
     # Ending
 
+    def _tell(self) -> None:
+        """Say how far everything is, if that has changed."""
+        received = self._item - self._in_body
+        pending = self._publisher.first_unsettled
+        self._tell_counts(received, pending - 1 if pending else received)
+
     def _publish_the_rest(self) -> None:
         while self._open_folders:
             self._publisher.add(self._open_folders.pop()[1])

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from filexfer.errors import FileError
     from filexfer.report import Report
     from filexfer.storage.contract import Item
-    from filexfer.storage.publishing import Publisher
     from filexfer.wire.connection import Connection
 
 RESULTS = {
@@ -38,8 +37,6 @@ class Replies:
         report: Counts what happens.
 
     """
-
-    _publisher: Publisher
 
     def __init__(self, connection: Connection, report: Report) -> None:
         self._connection = connection
@@ -75,6 +72,15 @@ class Replies:
         if result.choice not in (Choice.TAKE, Choice.REPLACE):
             self._reply(item.number, result)
 
+    def _tell_counts(self, received: int, done: int) -> None:
+        """Say how many items are in, and how many are settled, if that has changed."""
+        if done > self._told_done:
+            self._told_done = done
+            self._connection.send(protocol.Done(count=done))
+        if received > max(self._told_received, done):
+            self._told_received = received
+            self._connection.send(protocol.Received(count=received))
+
     def _reply(self, item: int, result: Result) -> None:
         error = result.error
         if self._exchange:
@@ -91,15 +97,3 @@ class Replies:
     def _fail(self, error: FileError) -> None:
         self._report.fail(error)
         self._reply(self._item, Result(Choice.REFUSE, error))
-
-    def _tell(self) -> None:
-        """Say how far everything is, if that has changed."""
-        received = self._item - self._in_body
-        pending = self._publisher.first_unsettled
-        done = pending - 1 if pending else received
-        if done > self._told_done:
-            self._told_done = done
-            self._connection.send(protocol.Done(count=done))
-        if received > max(self._told_received, done):
-            self._told_received = received
-            self._connection.send(protocol.Received(count=received))
